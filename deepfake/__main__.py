@@ -1,0 +1,5 @@
+"""`python -m deepfake`."""
+
+from deepfake.cli import main
+
+main()

@@ -1,0 +1,88 @@
+"""What happens to a picture between the lens and the viewer. Each function returns a degraded copy of one image."""
+
+import math
+
+import cv2
+import numpy as np
+
+
+def blur(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Blur an image with a Gaussian.
+
+    Args:
+        image: uint8 (H, W, 3).
+        sigma: Standard deviation in pixels, 0 or more.
+
+    Returns:
+        The blurred image, uint8 (H, W, 3).
+    """
+    return cv2.GaussianBlur(image, (0, 0), sigma) if sigma > 0 else image.copy()
+
+
+def downscale(image: np.ndarray, factor: float) -> np.ndarray:
+    """Shrink an image by area averaging and enlarge it again, bilinearly.
+
+    Args:
+        image: uint8 (H, W, 3).
+        factor: Side of the small picture relative to the image's, above 0 to 1.
+
+    Returns:
+        The image with the detail of the small one, uint8 (H, W, 3).
+    """
+    height, width = image.shape[:2]
+    small = max(1, round(width * factor)), max(1, round(height * factor))
+    return cv2.resize(cv2.resize(image, small, interpolation=cv2.INTER_AREA), (width, height))
+
+
+def noise(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
+    """Add Gaussian noise, independent in every pixel and channel.
+
+    Args:
+        image: uint8 (H, W, 3).
+        sigma: Standard deviation in grey levels, 0 or more.
+        rng: Source of randomness.
+
+    Returns:
+        The noisy image, rounded and clipped to uint8 (H, W, 3).
+    """
+    return cv2.add(image, rng.standard_normal(image.shape, np.float32) * np.float32(sigma), dtype=cv2.CV_8U)
+
+
+def jpeg(image: np.ndarray, quality: float) -> np.ndarray:
+    """Compress an image to JPEG and decode it, with colour at half the resolution (4:2:0), as most software does.
+
+    Args:
+        image: RGB, uint8 (H, W, 3).
+        quality: Quality as of libjpeg, 1 to 100; rounded.
+
+    Returns:
+        The decoded image, RGB, uint8 (H, W, 3).
+    """
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
+    return cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
+
+
+def erase(image: np.ndarray, area: float, rng: np.random.Generator) -> np.ndarray:
+    """Replace a random rectangle by uniform noise: random erasing (Zhong et al. 2020, arXiv:1708.04896).
+
+    The aspect ratio, 0.3 to 1/0.3 as in the paper, is drawn log-uniformly so that tall is as likely as wide, and gives
+    way where the rectangle would not fit into the image.
+
+    Args:
+        image: uint8 (H, W, 3).
+        area: Share of the image's area, 0 to 1.
+        rng: Source of randomness.
+
+    Returns:
+        The image with the rectangle filled, uint8 (H, W, 3).
+    """
+    rows, columns = image.shape[:2]
+    pixels = area * rows * columns
+    aspect = math.exp(rng.uniform(math.log(0.3), -math.log(0.3)))
+    height = max(1, round(np.clip(math.sqrt(pixels * aspect), area * rows, rows)))
+    width = min(columns, round(pixels / height))
+    top, left = rng.integers(rows - height + 1), rng.integers(columns - width + 1)
+    erased = image.copy()
+    erased[top : top + height, left : left + width] = rng.integers(0, 256, (height, width, 3), np.uint8)
+    return erased

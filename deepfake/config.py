@@ -1,0 +1,488 @@
+"""The schema of a run: what every configuration key is called, holds and allows.
+
+The YAML files in `conf/` hold the values; the dataclasses here hold the names, the types and the ranges. Whatever Hydra
+composes goes through `validate`, so a key that is not in the schema never reaches the code. This is the only module
+that knows OmegaConf and Hydra's errors.
+"""
+
+import difflib
+import json
+import os
+import re
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_type_hints
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationResolutionError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from deepfake.errors import ConfigError
+
+PROJECT = Path(__file__).resolve().parent.parent
+CONF = PROJECT / "conf"
+SPLITS = ("Train", "Validation", "Test")
+
+strict = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+def home() -> Path:
+    """Return the folder that holds `data/` and `mlruns/`: `DEEPFAKE_HOME`, or the project itself."""
+    return Path(os.environ.get("DEEPFAKE_HOME") or PROJECT).resolve()
+
+
+# --------------------------------------------------------------------------------------------------------- dataset
+
+
+@strict
+class DatasetBase:
+    """What every data set has.
+
+    Attributes:
+        image_size: Side in pixels of the square image the model sees.
+        resize: How a picture becomes a square: `squash` it, `crop` its middle, or `pad` it with black.
+        class_names: Names of the negative and the positive class, in that order; also their folders' names.
+        limit: At most this many images of each class in each split; null for all.
+        max_unreadable: Share of unreadable files, 0 to 1, past which a run fails.
+    """
+
+    image_size: Annotated[int, Field(ge=16, le=1024)]
+    resize: Literal["squash", "crop", "pad"]
+    class_names: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=2, max_length=2)]
+    limit: Count | None
+    max_unreadable: Fraction
+
+
+@strict
+class SyntheticDataset(DatasetBase):
+    """Faces drawn by this project's own code; `images` of each class in all splits together, drawn from `seed`."""
+
+    name: Literal["synthetic"]
+    images: Annotated[int, Field(ge=20, le=100_000)]
+    seed: Annotated[int, Field(ge=0)]
+
+
+@strict
+class FolderDataset(DatasetBase):
+    """A folder of labelled images.
+
+    Attributes:
+        root: The folder.
+        validation_fraction: Share of the images for Validation, where the folder has no splits of its own.
+        test_fraction: Share of the images for Test, likewise.
+        split_seed: Seed of that split.
+    """
+
+    name: Literal["folder"]
+    root: Annotated[str, Field(min_length=1)]
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)]
+    test_fraction: Annotated[float, Field(gt=0, lt=1)]
+    split_seed: Annotated[int, Field(ge=0)]
+
+
+@strict
+class KaggleDataset(DatasetBase):
+    """A Kaggle data set, downloaded once, then used like a folder. `handle` is its `owner/name`."""
+
+    name: Literal["kaggle"]
+    handle: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)]
+    test_fraction: Annotated[float, Field(gt=0, lt=1)]
+    split_seed: Annotated[int, Field(ge=0)]
+
+
+Dataset = Union[SyntheticDataset, FolderDataset, KaggleDataset]
+
+# ---------------------------------------------------------------------------------------------------- augmentation
+
+
+@strict
+class Op:
+    """One random operation: applied with probability `prob`, its strength drawn uniformly from `range`."""
+
+    prob: Fraction
+    range: Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
+def _within(low: float, high: float) -> AfterValidator:
+    def check(op: Op | None) -> Op | None:
+        if op is not None and not low <= op.range[0] <= op.range[1] <= high:
+            raise ValueError(f"range should be [low, high] with {low:g} <= low <= high <= {high:g}")
+        return op
+
+    return AfterValidator(check)
+
+
+@strict
+class Augmentation:
+    """What is done to Train images. An operation that is null, or not named, is not done.
+
+    Attributes:
+        rotation: Degrees.
+        shift: Share of the side, drawn for x and y apart.
+        shear: Degrees.
+        zoom: Scale factor; above 1 the face grows.
+        flip: Probability of a mirror image.
+        border: What fills the part of the picture that a warp uncovers.
+        brightness: Added, as a share of the full scale.
+        contrast: Relative change of the distance from the image's mean.
+        saturation: Relative change of the distance from grey.
+        blur: Gaussian sigma in pixels.
+        downscale: Factor to which the picture is shrunk before it is enlarged again.
+        noise: Standard deviation of Gaussian noise, in grey levels.
+        jpeg: JPEG quality.
+        erasing: Share of the area of a rectangle that is replaced by noise (Zhong et al. 2020).
+    """
+
+    name: str
+    rotation: Annotated[Op | None, _within(-180, 180)] = None
+    shift: Annotated[Op | None, _within(-1, 1)] = None
+    shear: Annotated[Op | None, _within(-80, 80)] = None
+    zoom: Annotated[Op | None, _within(0.1, 10)] = None
+    flip: Fraction = 0.0
+    border: Literal["reflect", "edge", "black"] = "reflect"
+    brightness: Annotated[Op | None, _within(-1, 1)] = None
+    contrast: Annotated[Op | None, _within(-1, 10)] = None
+    saturation: Annotated[Op | None, _within(-1, 10)] = None
+    blur: Annotated[Op | None, _within(0, 50)] = None
+    downscale: Annotated[Op | None, _within(0.05, 1)] = None
+    noise: Annotated[Op | None, _within(0, 255)] = None
+    jpeg: Annotated[Op | None, _within(1, 100)] = None
+    erasing: Annotated[Op | None, _within(0, 1)] = None
+
+
+# ----------------------------------------------------------------------------------------------------------- model
+
+Filters = Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1, max_length=8)]
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+
+
+@strict
+class Cnn:
+    """The seed: Conv-ReLU-Pool for each of `filters`, Flatten, Dense of `dense` units, Dropout, sigmoid."""
+
+    name: Literal["cnn"]
+    filters: Filters
+    dense: Annotated[int, Field(ge=1, le=65536)]
+    dropout: Dropout
+
+
+@strict
+class CnnBn:
+    """A deeper all-convolutional net with batch normalisation; each of `filters` is a stage of two convolutions."""
+
+    name: Literal["cnn_bn"]
+    filters: Filters
+    dropout: Dropout
+
+
+@strict
+class Meso4:
+    """MesoNet-4 (Afchar et al. 2018)."""
+
+    name: Literal["meso4"]
+    dropout: Dropout
+
+
+@strict
+class Backbone:
+    """A network of `keras.applications` with a new head.
+
+    Attributes:
+        name: Which network.
+        weights: null to learn from scratch, `imagenet`, or the path of a weights file.
+        dropout: Dropout before the last layer.
+        frozen_epochs: With pretrained weights, epochs in which only the head learns.
+        fine_tune_factor: Factor on the learning rate once the backbone learns too.
+    """
+
+    name: Literal["mobilenet_v3", "efficientnet_b0", "xception"]
+    weights: str | None
+    dropout: Dropout
+    frozen_epochs: Annotated[int, Field(ge=0)]
+    fine_tune_factor: Annotated[float, Field(gt=0, le=1)]
+
+
+Model = Union[Cnn, CnnBn, Meso4, Backbone]
+
+# ------------------------------------------------------------------------------------------------------- optimizer
+
+
+@strict
+class OptimizerBase:
+    """What every optimizer has.
+
+    Attributes:
+        learning_rate: The highest learning rate of the run.
+        schedule: `constant`; `cosine` to zero after `warmup_epochs` of linear warm-up; or `plateau`, which multiplies
+            the rate by `plateau_factor` after `plateau_patience` epochs without a better validation AUC.
+        clip_norm: Largest norm of the whole gradient; null for no clipping.
+    """
+
+    learning_rate: Annotated[float, Field(gt=0, le=100)]
+    schedule: Literal["constant", "cosine", "plateau"]
+    warmup_epochs: Annotated[float, Field(ge=0)]
+    plateau_factor: Annotated[float, Field(gt=0, lt=1)]
+    plateau_patience: Count
+    clip_norm: Positive | None
+
+
+@strict
+class Adam(OptimizerBase):
+    """Adam (Kingma & Ba 2015)."""
+
+    name: Literal["adam"]
+    beta_1: Annotated[float, Field(ge=0, lt=1)]
+    beta_2: Annotated[float, Field(ge=0, lt=1)]
+
+
+@strict
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019), on kernels only."""
+
+    name: Literal["adamw"]
+    weight_decay: Annotated[float, Field(ge=0, le=10)]
+
+
+@strict
+class Sgd(OptimizerBase):
+    """Stochastic gradient descent."""
+
+    name: Literal["sgd"]
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    nesterov: bool
+
+
+Optimizer = Union[Adam, AdamW, Sgd]
+
+# ------------------------------------------------------------------------------------------------ trainer, tracking
+
+
+@strict
+class Trainer:
+    """How a model is trained.
+
+    Attributes:
+        epochs: At most this many.
+        batch_size: Images a step.
+        class_weights: `balanced` weighs each class by the inverse of its share of Train; `none` weighs all alike.
+        label_smoothing: Share of a label that is given to the other class.
+        precision: `auto` is bfloat16 where the processor computes in it, else float32.
+        early_stopping: Epochs without a better validation AUC after which training ends; null to train on.
+        deterministic: Whether two runs give the same bits, which is slower.
+        strategy: `single` device, or `mirrored` over all GPUs of this machine.
+        limit_batches: At most this many steps an epoch, for a quick look; null for all.
+    """
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    batch_size: Annotated[int, Field(ge=1, le=65_536)]
+    class_weights: Literal["balanced", "none"]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    precision: Literal["auto", "float32", "bfloat16"]
+    early_stopping: Count | None
+    deterministic: bool
+    strategy: Literal["single", "mirrored"]
+    limit_batches: Count | None
+
+
+@strict
+class Tracking:
+    """Where a run is recorded: the MLflow `experiment`, and the `model_name` it is registered as, unless not `register`."""
+
+    experiment: Annotated[str, Field(min_length=1)]
+    model_name: Annotated[str, Field(min_length=1, pattern=r"^[^/:]+$")]
+    register: bool
+
+
+@strict
+class Config:
+    """One run."""
+
+    dataset: Annotated[Dataset, Field(discriminator="name")]
+    augmentation: Augmentation
+    model: Annotated[Model, Field(discriminator="name")]
+    optimizer: Annotated[Optimizer, Field(discriminator="name")]
+    trainer: Trainer
+    tracking: Tracking
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    resume: str | None
+
+
+# ------------------------------------------------------------------------------------------------------ validation
+
+
+def compose(overrides: list[str]) -> Config:
+    """Compose `conf/config.yaml` with overrides, as `run.py` does.
+
+    Args:
+        overrides: Hydra overrides, like `["augmentation=heavy", "trainer.epochs=3"]`.
+
+    Returns:
+        The checked configuration.
+
+    Raises:
+        ConfigError: If an override names no key or group, or a value is not allowed.
+    """
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF), version_base=None):
+            return validate(hydra_compose("config", overrides=overrides))
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise ConfigError(explain(error)) from error
+
+
+def validate(composed: DictConfig | dict[str, Any]) -> Config:
+    """Turn what Hydra composed into typed values.
+
+    Args:
+        composed: The configuration tree, or the same as a plain dict.
+
+    Returns:
+        The checked configuration.
+
+    Raises:
+        ConfigError: If a key is missing or unknown, or a value has the wrong type or is out of range.
+    """
+    try:
+        tree = OmegaConf.to_container(OmegaConf.create(composed), resolve=True, throw_on_missing=True)
+        return TypeAdapter(Config).validate_json(json.dumps(tree))  # from JSON, strict still takes dicts for dataclasses
+    except (OmegaConfBaseException, ValidationError) as error:
+        raise ConfigError(explain(error)) from error
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Return the configuration as nested plain dicts, lists and scalars."""
+    return asdict(config)
+
+
+def to_yaml(config: Config) -> str:
+    """Return the configuration as YAML that `from_yaml` reads back."""
+    return OmegaConf.to_yaml(OmegaConf.create(to_dict(config)))
+
+
+def from_yaml(text: str) -> Config:
+    """Read a configuration that `to_yaml` wrote.
+
+    Args:
+        text: YAML.
+
+    Returns:
+        The checked configuration.
+
+    Raises:
+        ConfigError: If it does not fit the schema of this version.
+    """
+    return validate(OmegaConf.create(text))
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """Return every value under its dotted key, like `{"optimizer.learning_rate": 0.001}`."""
+
+    def walk(prefix: str, value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            return {prefix: value}
+        return {k: v for key, inner in value.items() for k, v in walk(f"{prefix}.{key}" if prefix else key, inner).items()}
+
+    return walk("", to_dict(config))
+
+
+# ---------------------------------------------------------------------------------------------------------- errors
+
+
+def explain(error: Exception) -> str:
+    """Say in one line what is wrong with a configuration.
+
+    Args:
+        error: What Hydra, OmegaConf or the schema raised.
+
+    Returns:
+        One line that names the key, what was given and what is allowed.
+    """
+    if isinstance(error, ValidationError):
+        return "; ".join(_explain_invalid(detail) for detail in error.errors()[:3])
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, given = error.missing_cfg_file.removesuffix(".yaml").partition("/")
+        return f"{group}={given}: no such choice{_options(given, list(error.options or []))}"
+    text = str(error)
+    key = str(getattr(error, "full_key", None) or "")
+    if isinstance(error, MissingMandatoryValue):
+        key = key or text.rsplit(" ", 1)[-1]
+        return f"{key} is missing: give it a value, like {key}=/path/to/faces"
+    if isinstance(error, InterpolationResolutionError):
+        return f"{key}: {text.splitlines()[0]}"
+    unknown = re.search(r"Could not override '([^']+)'|No match in the defaults list|Could not find match for '([^']+)'", text)
+    if unknown or isinstance(error, ConfigAttributeError | ConfigKeyError):
+        quoted = re.search(r"[Oo]verride '([^']+)'", text)
+        return _unknown_key(key or (quoted[1] if quoted else text.splitlines()[0]))
+    return " ".join(line.strip() for line in text.splitlines() if line.strip() and not line.startswith("See https"))
+
+
+def _explain_invalid(detail: Any) -> str:
+    path = [str(part) for part in detail["loc"]]
+    if len(path) > 1 and path[0] in ("dataset", "model", "optimizer") and path[1] in _tags(path[0]):
+        del path[1]
+    key = ".".join(path)
+    if detail["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return _unknown_key(key, tag=detail["loc"][1] if len(detail["loc"]) > 2 else None)
+    if detail["type"].startswith("missing"):
+        return f"{key} is missing"
+    if detail["type"] == "union_tag_invalid":
+        return f"{key}.name={detail['ctx']['tag']}: should be one of {detail['ctx']['expected_tags']}"
+    message = detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    given = detail["input"]
+    given = given if not is_dataclass(given) else asdict(given)["range"]
+    return f"{key}={'null' if given is None else given}: {message}"
+
+
+def _unknown_key(key: str, tag: str | None = None) -> str:
+    """Name a key that is not in the schema, or not in the chosen file, and those that stand beside it."""
+    parent, _, last = key.rpartition(".")
+    classes = _classes(parent, tag)
+    known = sorted({field.name for cls in classes for field in fields(cls)})
+    owners = [name for cls in classes for name in _names(cls) if last in {field.name for field in fields(cls)}]
+    if owners:
+        return f"{key}: this choice has no such key; it belongs to {parent}={' or '.join(owners)}"
+    if last in known:
+        return f"{key}: {parent} is null here; set it whole, like +{parent}={{prob: 0.5, range: [low, high]}}"
+    return f"{key}: no such key{_options(last, known, f' in {parent}' if parent else '')}"
+
+
+def _options(given: str, known: list[str], where: str = "") -> str:
+    close = difflib.get_close_matches(given, known, n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    return f"{hint}; there are{where}: {', '.join(known)}" if known else hint
+
+
+def _classes(key: str, tag: str | None = None) -> list[Any]:
+    """Return the dataclasses that may stand at a dotted key, or only the one that the choice `tag` names."""
+    found: list[Any] = [Config]
+    for part in key.split(".") if key else []:
+        found = [cls for parent in found for cls in _dataclasses_in(get_type_hints(parent).get(part))]
+    return [cls for cls in found if tag in _names(cls)] or found
+
+
+def _dataclasses_in(hint: Any) -> list[Any]:
+    return [hint] if is_dataclass(hint) else [cls for inner in get_args(hint) for cls in _dataclasses_in(inner)]
+
+
+def _names(cls: Any) -> tuple[str, ...]:
+    return get_args(get_type_hints(cls).get("name"))
+
+
+def _tags(group: str) -> set[str]:
+    return {name for cls in _classes(group) for name in _names(cls)}

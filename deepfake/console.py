@@ -1,0 +1,34 @@
+"""What is printed: tables and lines, the same for `run.py` and `python -m deepfake`."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from deepfake.errors import DeepfakeError
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def complain(error: DeepfakeError | str) -> None:
+    """Print one line about what went wrong."""
+    err.print("[bold red]error:[/bold red] ", end="")
+    err.print(str(error).replace("\n", " "), markup=False)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; the first column is left-aligned, the others right-aligned."""
+    grid = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for number, column in enumerate(columns):
+        grid.add_column(column, justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        grid.add_row(*row)
+    out.print(grid)
+
+
+def metrics_table(title: str, metrics: Mapping[str, Mapping[str, float]]) -> None:
+    """Print metrics, a row a metric and a column a split."""
+    names = next(iter(metrics.values()))
+    rows = [[name.replace("_", " "), *(f"{values[name]:.4f}" for values in metrics.values())] for name in names]
+    table(title, ["", *metrics], rows)

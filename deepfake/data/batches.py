@@ -1,0 +1,62 @@
+"""Decoded images -> shuffled, augmented batches for training, as a `tf.data.Dataset`."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deepfake.data import Split
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which images make which step: `batch_size` a step, `steps` an epoch, in an order drawn from `seed`."""
+
+    batch_size: int
+    steps: int
+    seed: int
+
+
+def training(split: Split, transform: Transform, plan: Plan, epochs: range) -> "tf.data.Dataset":
+    """Make the batches of some epochs.
+
+    An epoch's batches are always the same, whatever was trained before it in this process: order and augmentation
+    follow from the seed and the epoch alone. That is what lets an interrupted run continue as if nothing had happened.
+
+    Args:
+        split: The images.
+        transform: Augments a batch: (images (N, H, W, 3) uint8, random generator) -> the same shape and dtype.
+        plan: Size, number and seed of the batches.
+        epochs: The epochs, counted from 0.
+
+    Returns:
+        A `tf.data.Dataset` of (images (N, H, W, 3) uint8, labels (N, 1) float32).
+    """
+    import tensorflow as tf
+
+    @lru_cache(maxsize=2)
+    def order(epoch: int) -> np.ndarray:
+        return np.random.default_rng([plan.seed, epoch]).permutation(len(split.labels))
+
+    def make(step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        epoch, place = divmod(int(step), plan.steps)
+        chosen = order(epoch)[place * plan.batch_size : (place + 1) * plan.batch_size]
+        images = transform(split.images[chosen], np.random.default_rng([plan.seed, epoch, place]))
+        return images, split.labels[chosen, None].astype(np.float32)
+
+    def batch(step: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
+        images, labels = tf.numpy_function(make, [step], (tf.uint8, tf.float32))
+        images.set_shape((None, *split.images.shape[1:]))
+        labels.set_shape((None, 1))
+        return images, labels
+
+    numbers = tf.data.Dataset.range(epochs.start * plan.steps, epochs.stop * plan.steps)
+    return numbers.map(batch, num_parallel_calls=os.cpu_count(), deterministic=True).prefetch(4)

@@ -1,0 +1,190 @@
+"""A folder of images -> a list of files with label, split and group.
+
+The layout is read from the names of the folders, so that data sets are found as people have them: `Train/Real`,
+`val/fake`, `0_real`, `training_fake`, or a few folders deeper, as archives unpack. Nothing is decoded here.
+"""
+
+import csv
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from deepfake.config import SPLITS
+from deepfake.data.images import SUFFIXES
+from deepfake.errors import DataError
+
+SPLIT_NAMES = {
+    "train": "Train",
+    "training": "Train",
+    "validation": "Validation",
+    "valid": "Validation",
+    "val": "Validation",
+    "test": "Test",
+    "testing": "Test",
+}
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A labelled file.
+
+    Attributes:
+        path: Relative to the root, with forward slashes.
+        label: 0 for the negative class (Real), 1 for the positive (Fake).
+        split: `Train`, `Validation`, `Test`, or empty where the folder has no splits.
+        group: Source video or identity; the path itself where that is not known.
+        size: In bytes.
+        mtime_ns: Time of the last change, in nanoseconds.
+    """
+
+    path: str
+    label: int
+    split: str
+    group: str
+    size: int
+    mtime_ns: int
+
+
+def scan(root: Path, class_names: Sequence[str]) -> list[ImageFile]:
+    """List the labelled images below a folder.
+
+    Args:
+        root: The folder.
+        class_names: Names of the negative and the positive class.
+
+    Returns:
+        The files, by path. All of them have a split, or none has.
+
+    Raises:
+        DataError: If the folder is not there, holds no labelled images, or holds several data sets.
+    """
+    if not root.is_dir():
+        raise DataError(f"dataset.root={root}: there is no such folder")
+    names = {_plain(name): label for label, name in enumerate(class_names)}
+    bases: dict[tuple[str, ...], list[ImageFile]] = {}
+    for path in _images_below(root):
+        parts = path.relative_to(root).parts
+        place = _place(parts[:-1], names)
+        if place is not None:
+            base, label, split = place
+            stat = path.stat()
+            name = "/".join(parts)
+            bases.setdefault(base, []).append(ImageFile(name, label, split, name, stat.st_size, stat.st_mtime_ns))
+    if not bases:
+        folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir())[:5]
+        raise DataError(
+            f"no labelled images below {root}: expected Train|Validation|Test/{'|'.join(class_names)}, "
+            f"or only {'|'.join(class_names)}; it holds {', '.join(folders) or 'no folders'}"
+        )
+    if len(bases) > 1:
+        found = ", ".join(str(root.joinpath(*base)) for base in sorted(bases)[:4])
+        raise DataError(f"several data sets below {root}: point dataset.root at one of {found}")
+    (base, files), *_ = bases.items()
+    if len({bool(file.split) for file in files}) > 1:
+        stray = next(file.path for file in files if not file.split)
+        raise DataError(f"{root}: some images stand in a split and some do not, like {stray}; move or remove them")
+    return _with_groups(sorted(files, key=lambda file: file.path), root, base)
+
+
+def draw_splits(files: list[ImageFile], validation: float, test: float, seed: int) -> list[ImageFile]:
+    """Give each file a split: at random, the classes alike in each, a group never in two.
+
+    Args:
+        files: Files without a split.
+        validation: Share of the files for Validation, 0 to 1.
+        test: Share of the files for Test, 0 to 1.
+        seed: Seed of the draw.
+
+    Returns:
+        The same files, in the same order, with a split.
+
+    Raises:
+        DataError: If the shares leave nothing for Train.
+    """
+    shares = np.array([1 - validation - test, validation, test])
+    if shares[0] <= 0:
+        raise DataError("dataset.validation_fraction and dataset.test_fraction leave nothing for Train")
+    groups: dict[str, np.ndarray] = {}
+    for file in files:
+        groups.setdefault(file.group, np.zeros(2))[file.label] += 1
+    total = sum(groups.values(), np.zeros(2))
+    filled = np.zeros((3, 2))
+    split_of: dict[str, str] = {}
+    names = sorted(groups)
+    for number in np.random.default_rng(seed).permutation(len(names)):
+        counts = groups[names[number]]
+        # The split that is furthest behind its share of the classes that this group holds.
+        behind = (shares[:, None] * total - filled) / np.maximum(shares[:, None] * total, 1e-9)
+        chosen = int(np.argmax(behind @ counts))
+        filled[chosen] += counts
+        split_of[names[number]] = SPLITS[chosen]
+    return [replace(file, split=split_of[file.group]) for file in files]
+
+
+def take(files: list[ImageFile], limit: int) -> list[ImageFile]:
+    """Keep at most `limit` images of each class in each split; a smaller limit keeps a part of what a larger one keeps."""
+    kept: dict[tuple[str, int], int] = {}
+    chosen = set()
+    for file in sorted(files, key=lambda file: hashlib.sha256(file.path.encode("utf-8", "surrogateescape")).digest()):
+        place = (file.split, file.label)
+        kept[place] = kept.get(place, 0) + 1
+        if kept[place] <= limit:
+            chosen.add(file.path)
+    return [file for file in files if file.path in chosen]
+
+
+def _images_below(root: Path) -> Iterator[Path]:
+    """Walk a folder, through links but never in circles, past hidden files and archive leftovers."""
+    seen = set()
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        stat = os.stat(folder)
+        if (stat.st_dev, stat.st_ino) in seen:
+            subfolders.clear()
+            continue
+        seen.add((stat.st_dev, stat.st_ino))
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith((".", "__MACOSX")))
+        for name in sorted(names):
+            path = Path(folder, name)
+            if path.suffix.lower() in SUFFIXES and not name.startswith(".") and path.is_file():
+                yield path
+
+
+def _place(folders: tuple[str, ...], classes: dict[str, int]) -> tuple[tuple[str, ...], int, str] | None:
+    """Return the base folder, the label and the split that a file's folders tell, or None without a label."""
+    label, split, base = None, "", folders
+    for depth, folder in enumerate(folders):
+        name = _plain(folder)
+        prefix, _, rest = name.partition("_")
+        found_split = SPLIT_NAMES.get(name) or (SPLIT_NAMES.get(prefix) if rest in classes else None)
+        found_label = classes.get(name, classes.get(rest) if prefix in SPLIT_NAMES or prefix.isdigit() else None)
+        if found_split is None and found_label is None:
+            continue
+        base = min(base, folders[:depth], key=len)
+        split = split or found_split or ""
+        label = found_label if label is None else label
+    return None if label is None else (base, label, split)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s-]+", "_", name.strip().casefold())
+
+
+def _with_groups(files: list[ImageFile], root: Path, base: tuple[str, ...]) -> list[ImageFile]:
+    """Read `groups.csv` (`path,group`), which stands in the root or in the data set's own folder."""
+    for folder in dict.fromkeys([root, root.joinpath(*base)]):
+        table = folder / "groups.csv"
+        if table.is_file():
+            with table.open(newline="", encoding="utf-8") as lines:
+                rows = csv.DictReader(lines)
+                if rows.fieldnames is None or not {"path", "group"} <= set(rows.fieldnames):
+                    raise DataError(f"{table}: its first line should be path,group")
+                prefix = folder.relative_to(root).as_posix()
+                prefix = "" if prefix == "." else prefix + "/"
+                groups = {prefix + row["path"]: row["group"] for row in rows}
+            return [replace(file, group=groups.get(file.path, file.path)) for file in files]
+    return files

@@ -1,0 +1,1 @@
+"""How good a detector is: numbers and pictures from labels and scores."""

@@ -1,0 +1,213 @@
+"""The model registry: register a run's detector, choose the champion, find and fetch any model."""
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepfake import tracking
+from deepfake.detector import CARD_FILE, MODEL_FILE, Detector
+from deepfake.errors import DeepfakeError, ModelError, TrackingError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+MODEL_NAME = "deepfake-detector"
+CHAMPION, CHALLENGER = "champion", "challenger"
+ARTIFACT = "model"  # the folder of a run's artifacts that holds its detector
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A new version and what became of it: `alias` is champion or challenger, `reason` says why in a few words."""
+
+    version: str
+    alias: str
+    reason: str
+
+
+def register(run_id: str, model_name: str, auc: float, validate: Callable[[Detector], float]) -> Registered:
+    """Make a run's detector a version; it becomes champion if it beats the champion on the run's own Validation.
+
+    Args:
+        run_id: A run that holds a detector.
+        model_name: Name in the registry.
+        auc: The detector's AUC on Validation.
+        validate: Gives another detector's AUC on the same images.
+
+    Returns:
+        The version and its alias.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client = tracking.client()
+    try:
+        client.create_registered_model(model_name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    version = client.create_model_version(model_name, f"runs:/{run_id}/{ARTIFACT}", run_id).version
+    alias, reason = _compare(client, model_name, auc, validate)
+    client.set_registered_model_alias(model_name, alias, version)
+    return Registered(str(version), alias, reason)
+
+
+def promote(which: str, model_name: str = MODEL_NAME) -> str:
+    """Make a version the champion by hand; the champion before it becomes the challenger.
+
+    Args:
+        which: A version number, an alias or the id of the run that made it.
+        model_name: Name in the registry.
+
+    Returns:
+        The version's number.
+
+    Raises:
+        TrackingError: If there is no such version.
+        ModelError: If its files are missing or damaged.
+    """
+    client = tracking.client()
+    version = _find_version(client, which, model_name)
+    Detector.load(_download(version))
+    before = _alias(client, model_name, CHAMPION)
+    if before is not None and before.version != version.version:
+        client.set_registered_model_alias(model_name, CHALLENGER, before.version)
+    client.set_registered_model_alias(model_name, CHAMPION, version.version)
+    current = _alias(client, model_name, CHALLENGER)
+    if current is not None and current.version == version.version:
+        client.delete_registered_model_alias(model_name, CHALLENGER)
+    return str(version.version)
+
+
+def fetch(which: str, model_name: str = MODEL_NAME) -> Path:
+    """Return the folder of a detector, downloading it if need be.
+
+    Args:
+        which: The path of a detector, an MLflow URI (`models:/NAME@ALIAS`, `models:/NAME/VERSION`, `runs:/ID/model`),
+            a version number, an alias, or a run id.
+        model_name: Name in the registry, for what is no path and no URI.
+
+    Returns:
+        A folder with the detector's two files.
+
+    Raises:
+        TrackingError: If there is no such model.
+        ModelError: If its files are not there.
+    """
+    if os.path.exists(which):
+        return Path(which)
+    if which.startswith("runs:/"):
+        run_id = which.removeprefix("runs:/").partition("/")[0]
+        tracking.find(tracking.client(), run_id)
+        return _artifacts(f"runs:/{run_id}/{ARTIFACT}")
+    uri = re.fullmatch(r"models:/([^/@]+)[/@](.+)", which)
+    if uri:
+        model_name, which = uri.groups()
+    elif "/" in which or which.endswith(".h5"):
+        raise ModelError(f"{which} is not there")
+    return _download(_find_version(tracking.client(), which, model_name))
+
+
+def leaderboard(experiment: str | None = None) -> list[dict[str, Any]]:
+    """List the runs, best first.
+
+    Args:
+        experiment: Name of an experiment; None for all of them.
+
+    Returns:
+        A dict for each run: id, name, status, start (milliseconds), version, alias, params and metrics.
+    """
+    client = tracking.client()
+    experiments = [e for e in client.search_experiments() if experiment in (None, e.name)]
+    versions: dict[str, Any] = {v.run_id: v for v in client.search_model_versions()}
+    aliases = {
+        (model.name, str(version)): alias
+        for model in client.search_registered_models()
+        for alias, version in model.aliases.items()
+    }
+    rows, token = [], None
+    while experiments:
+        page = client.search_runs([e.experiment_id for e in experiments], page_token=token, max_results=1000)
+        for run in page:
+            version = versions.get(run.info.run_id)
+            rows.append(
+                {
+                    "run_id": run.info.run_id,
+                    "name": run.info.run_name,
+                    "status": run.info.status,
+                    "start": run.info.start_time,
+                    "version": version and str(version.version),
+                    "alias": version and aliases.get((version.name, str(version.version))),
+                    "params": dict(run.data.params),
+                    "metrics": dict(run.data.metrics),
+                }
+            )
+        token = page.token
+        if not token:
+            break
+    return sorted(rows, key=lambda row: row["metrics"].get("validation/auc", -1), reverse=True)
+
+
+def _compare(
+    client: "MlflowClient", model_name: str, auc: float, validate: Callable[[Detector], float]
+) -> tuple[str, str]:
+    champion = _alias(client, model_name, CHAMPION)
+    if champion is None:
+        return CHAMPION, "the first one"
+    try:
+        other = validate(Detector.load(_download(champion)))
+    except DeepfakeError as error:
+        hint = "promote this one by hand: python -m deepfake promote VERSION"
+        return CHALLENGER, f"the champion, version {champion.version}, cannot be compared ({error}); {hint}"
+    reason = f"validation AUC {auc:.4f} against {other:.4f} of the champion, version {champion.version}"
+    return (CHAMPION if auc > other else CHALLENGER), reason
+
+
+def _find_version(client: "MlflowClient", which: str, model_name: str) -> "ModelVersion":
+    from mlflow.exceptions import MlflowException
+
+    try:
+        if which.isdigit() and len(which) < 32:
+            return client.get_model_version(model_name, which)
+        if re.fullmatch(r"[0-9a-f]{32}", which):
+            found = client.search_model_versions(f"run_id = '{which}'")
+            if found:
+                return found[0]
+            raise TrackingError(f"run {which} has no registered version in {tracking.uri()}")
+        return client.get_model_version_by_alias(model_name, which)
+    except MlflowException:
+        pass
+    if not client.search_model_versions(f"name = '{model_name}'"):
+        raise TrackingError(f"no model is registered as {model_name} yet: `python run.py` trains and registers one")
+    raise TrackingError(f"{model_name} has no version, alias or run {which}: `python -m deepfake runs` lists them")
+
+
+def _alias(client: "MlflowClient", model_name: str, alias: str) -> "ModelVersion | None":
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(model_name, alias)
+    except MlflowException:
+        return None
+
+
+def _download(version: "ModelVersion") -> Path:
+    return _artifacts(version.source)
+
+
+def _artifacts(uri: str) -> Path:
+    """Return the local folder behind an artifact URI; MLflow gives an empty one, without an error, for lost files."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    try:
+        folder = Path(mlflow.artifacts.download_artifacts(uri))
+    except (MlflowException, OSError) as error:
+        raise ModelError(f"{uri}: its files cannot be fetched ({str(error).splitlines()[0]})") from None
+    for name in (MODEL_FILE, CARD_FILE):
+        if not (folder / name).is_file():
+            raise ModelError(f"{uri}: {name} is not where the store says ({folder}); was mlruns/ moved or cleaned?")
+    return folder

@@ -1,0 +1,276 @@
+"""Everything MLflow about a run: where the store is, how a run begins and ends, and what it records."""
+
+import getpass
+import hashlib
+import json
+import logging
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from deepfake.config import PROJECT, Config, flatten, from_yaml, home, to_yaml
+from deepfake.data import Data
+from deepfake.errors import DataError, TrackingError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run as MlflowRun
+
+PACKAGES = ("tensorflow", "keras", "numpy", "mlflow", "opencv-python-headless", "pillow")
+
+
+def uri() -> str:
+    """Return the tracking store: `MLFLOW_TRACKING_URI`, or this project's own database."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home()}/mlruns/mlflow.db"
+
+
+def client() -> "MlflowClient":
+    """Connect to the store; a missing database is made by one process, while the others wait.
+
+    Returns:
+        A client of the tracking store and the registry.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import mlflow
+
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # "Creating initial MLflow database tables"
+    mlflow.set_tracking_uri(uri())
+    connected = mlflow.MlflowClient()
+    with _lock():
+        connected.search_experiments(max_results=1)  # the first touch runs the database's migrations
+    return connected
+
+
+def find(connected: "MlflowClient", run_id: str) -> "MlflowRun":
+    """Return a run.
+
+    Raises:
+        TrackingError: If the store has no such run.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return connected.get_run(run_id)
+    except MlflowException:
+        raise TrackingError(f"no run {run_id} in {uri()}: `python -m deepfake runs` lists them") from None
+
+
+def resumed_config(run_id: str) -> Config:
+    """Return the settings of an interrupted run.
+
+    Args:
+        run_id: Its id.
+
+    Returns:
+        Its configuration, with `resume` set.
+
+    Raises:
+        TrackingError: If there is no such run, or it is finished.
+    """
+    import mlflow
+
+    run = find(client(), run_id)
+    if run.info.status == "FINISHED":
+        raise TrackingError(f"resume={run_id}: that run is finished; there is nothing left to do")
+    text = mlflow.artifacts.load_text(f"runs:/{run_id}/config.yaml")
+    return from_yaml(text.replace("resume: null", f"resume: '{run_id}'"))
+
+
+class Interrupted(KeyboardInterrupt):
+    """The process was asked to end."""
+
+
+class Run:
+    """A run that is being recorded.
+
+    Attributes:
+        id: MLflow's id of it.
+        checkpoint: Path of its training checkpoint.
+    """
+
+    def __init__(self, connected: "MlflowClient", run_id: str) -> None:
+        self.id = run_id
+        self.checkpoint = home() / "mlruns" / "checkpoints" / f"{run_id}.npz"
+        self.client = connected
+        self._logged = {metric.step for metric in connected.get_metric_history(run_id, "epoch/loss")}
+
+    def log_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
+        """Record the metrics of an epoch, once: epochs that stand there from before an interruption are passed over."""
+        if epoch not in self._logged:
+            self._log({f"epoch/{name}": value for name, value in metrics.items()}, epoch)
+
+    def log_metrics(self, split: str, metrics: dict[str, float]) -> None:
+        """Record the final metrics of a split, as `test/auc`; those that could not be computed are left out."""
+        self._log({f"{split.lower()}/{name}": value for name, value in metrics.items() if value == value}, 0)
+
+    def log_artifacts(self, folder: Path, place: str | None = None) -> None:
+        """Keep a folder's files, below `place` among the run's artifacts."""
+        self.client.log_artifacts(self.id, str(folder), place)
+
+    def tag(self, **tags: str) -> None:
+        """Set tags."""
+        for name, value in tags.items():
+            self.client.set_tag(self.id, name, value)
+
+    def _log(self, metrics: dict[str, float], step: int) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self.client.log_batch(self.id, metrics=[Metric(name, value, now, step) for name, value in metrics.items()])
+
+
+@contextmanager
+def run(config: Config, data: Data) -> Iterator[Run]:
+    """Record a run, from its beginning to whatever end: FINISHED, FAILED, or KILLED by Ctrl-C or SIGTERM.
+
+    Args:
+        config: The run's settings; with `resume`, that run goes on.
+        data: Its data.
+
+    Yields:
+        The run.
+
+    Raises:
+        DataError: If a resumed run's data are no longer what they were.
+    """
+    connected = client()
+    run_id = _reopen(connected, config.resume, data) if config.resume else _begin(connected, config, data)
+    with _sigterm_interrupts():
+        try:
+            yield Run(connected, run_id)
+        except BaseException as error:
+            status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+            connected.set_terminated(run_id, status)
+            raise
+        connected.set_terminated(run_id, "FINISHED")
+
+
+def _begin(connected: "MlflowClient", config: Config, data: Data) -> str:
+    from mlflow.entities import Param
+
+    name = f"{config.model.name} {config.augmentation.name} {data.name}"
+    run_id = connected.create_run(_experiment_id(connected, config.tracking.experiment), run_name=name).info.run_id
+    params = [Param(key, str(value)) for key, value in flatten(config).items() if key != "resume"]
+    connected.log_batch(run_id, params=params, tags=_tags(config, data))
+    connected.log_text(run_id, to_yaml(config), "config.yaml")
+    connected.log_inputs(run_id, _dataset_inputs(config, data))
+    return run_id
+
+
+def _reopen(connected: "MlflowClient", run_id: str, data: Data) -> str:
+    before = find(connected, run_id).data.tags.get("data.fingerprint")
+    if before != data.fingerprint:
+        raise DataError(
+            f"resume={run_id}: the images in {data.root} are not those the run began with "
+            f"(fingerprint {data.fingerprint[:8]}, then {str(before)[:8]}); start a new run"
+        )
+    connected.update_run(run_id, status="RUNNING")
+    return run_id
+
+
+def _experiment_id(connected: "MlflowClient", name: str) -> str:
+    with _lock():
+        experiment = connected.get_experiment_by_name(name)
+        if experiment is None:
+            local = uri().startswith("sqlite:")
+            return connected.create_experiment(name, str(home() / "mlruns" / "artifacts") if local else None)
+    if experiment.lifecycle_stage == "deleted":
+        raise TrackingError(f"tracking.experiment={name} was deleted: restore it in MLflow, or choose another name")
+    return experiment.experiment_id
+
+
+def _tags(config: Config, data: Data) -> list[Any]:
+    from mlflow.entities import RunTag
+
+    commit, dirty = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
+    tags = {
+        "mlflow.user": _user(),
+        "mlflow.source.name": Path(sys.argv[0]).name,
+        "mlflow.source.git.commit": commit,
+        "git.dirty": str(bool(dirty)).lower() if commit else None,
+        "config.hash": hashlib.sha256(to_yaml(config).encode()).hexdigest()[:16],
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "host": platform.node(),
+        "python": platform.python_version(),
+        "data.fingerprint": data.fingerprint,
+        **{f"version.{name}": package_version(name) for name in PACKAGES},
+    }
+    return [RunTag(key, value) for key, value in tags.items() if value]
+
+
+def package_version(name: str) -> str | None:
+    """Return the installed version of a package; TensorFlow under either of its names."""
+    for candidate in (name, f"{name}-cpu"):
+        try:
+            return version(candidate)
+        except ImportError:
+            continue
+    return None
+
+
+def _dataset_inputs(config: Config, data: Data) -> list[Any]:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    return [
+        DatasetInput(
+            dataset=Dataset(
+                name=f"{data.name} {name}",
+                digest=data.fingerprint,
+                source_type="local",
+                source=json.dumps({"uri": str(data.root)}),
+                profile=json.dumps(split.counts(config.dataset.class_names)),
+            ),
+            tags=[InputTag("mlflow.data.context", name)],
+        )
+        for name, split in data.splits.items()
+    ]
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
+
+
+def _git(*arguments: str) -> str | None:
+    """Ask git about the project; None where it is no checkout or there is no git."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _lock() -> FileLock:
+    folder = home() / "mlruns"
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / ".lock")
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """Turn SIGTERM into an exception, so that a run that is asked to end is recorded as KILLED."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: Any) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,83 @@
+"""What an interrupted training needs in order to continue: one file, replaced whole after each epoch."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass
+class Progress:
+    """How far a training has come.
+
+    Attributes:
+        history: One dict of metrics for each finished epoch.
+        best_weights: The weights after the epoch with the highest validation AUC.
+    """
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_weights: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def best_epoch(self) -> int:
+        """Index of the epoch with the highest validation AUC, the first of several; -1 before the first epoch."""
+        aucs = [epoch["val_auc"] for epoch in self.history]
+        return aucs.index(max(aucs)) if aucs else -1
+
+
+def save(path: Path, progress: Progress, model: "keras.Model") -> None:
+    """Write a checkpoint; a reader, and a crash, see the old one or the new one.
+
+    Args:
+        path: Of the file.
+        progress: Epochs done and best weights.
+        model: A compiled model: its weights, its random states and its optimizer's state are kept.
+    """
+    arrays = {"history": np.frombuffer(json.dumps(progress.history).encode(), np.uint8)}
+    arrays |= {f"best_{i}": value for i, value in enumerate(progress.best_weights)}
+    arrays |= {f"model_{i}": np.asarray(variable) for i, variable in enumerate(model.variables)}
+    arrays |= {f"optimizer_{i}": np.asarray(variable) for i, variable in enumerate(model.optimizer.variables)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez(file, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def load_progress(path: Path) -> Progress:
+    """Read how far a training had come; an empty `Progress` where there is no checkpoint."""
+    if not path.is_file():
+        return Progress()
+    with np.load(path) as arrays:
+        return Progress(json.loads(arrays["history"].tobytes()), _listed(arrays, "best"))
+
+
+def restore_model(path: Path, model: "keras.Model") -> None:
+    """Put the weights and random states of a checkpoint into a model."""
+    with np.load(path) as arrays:
+        _assign(model.variables, _listed(arrays, "model"))
+
+
+def restore_optimizer(path: Path, model: "keras.Model") -> None:
+    """Put the optimizer's state of a checkpoint into a compiled model."""
+    model.optimizer.build(model.trainable_variables)
+    with np.load(path) as arrays:
+        _assign(model.optimizer.variables, _listed(arrays, "optimizer"))
+
+
+def _listed(arrays: "np.lib.npyio.NpzFile", prefix: str) -> list[np.ndarray]:
+    count = sum(name.startswith(f"{prefix}_") for name in arrays.files)
+    return [arrays[f"{prefix}_{i}"] for i in range(count)]
+
+
+def _assign(variables: list, values: list[np.ndarray]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)

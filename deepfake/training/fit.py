@@ -1,0 +1,222 @@
+"""Train a model: batches in, the weights of its best epoch out."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
+
+from deepfake import models
+from deepfake.augmentation import augment
+from deepfake.config import Augmentation, Backbone, Config
+from deepfake.data import Data, Split
+from deepfake.data.batches import Plan, training
+from deepfake.errors import DataError, DeepfakeError
+from deepfake.models.scoring import scorer
+from deepfake.training import checkpoint, optimizers, precision
+from deepfake.training.bar import Bar
+from deepfake.training.checkpoint import Progress
+
+Report = Callable[[int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The outcome of a training.
+
+    Attributes:
+        model: With the weights of its best epoch.
+        history: Each metric's values, one an epoch.
+        best_epoch: Number of the best epoch, from 1.
+    """
+
+    model: keras.Model
+    history: dict[str, list[float]]
+    best_epoch: int
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Epochs from `start` to before `stop`, the backbone frozen or not, at `factor` times the learning rate."""
+
+    start: int
+    stop: int
+    frozen: bool
+    factor: float
+
+
+def train(config: Config, data: Data, path: Path, report: Report) -> Trained:
+    """Train the configured model, or continue where a checkpoint stands.
+
+    Args:
+        config: The run.
+        data: Its Train and Validation are used, nothing else.
+        path: Of the checkpoint, written after every epoch.
+        report: Called with each epoch's index from 0 and its metrics; also for the epochs that a checkpoint holds.
+
+    Returns:
+        The model with its best weights, by validation AUC.
+
+    Raises:
+        DataError: If Train has fewer images than a batch.
+        DeepfakeError: If the loss is not finite.
+    """
+    plan = _plan(config, data)
+    progress = checkpoint.load_progress(path)
+    for epoch, metrics in enumerate(progress.history):
+        report(epoch, metrics)
+    _set_seeds(config)
+    with dtype_policy(precision.choose(config.trainer.precision)), _scope(config.trainer.strategy):
+        model = models.build(config.model, config.dataset.image_size)
+        score = scorer(model)
+        if progress.history:
+            checkpoint.restore_model(path, model)
+        for phase in _phases(config):
+            done = len(progress.history)
+            if done >= phase.stop or _is_over(progress, config):
+                continue
+            _compile(model, config, phase, plan.steps)
+            if done > phase.start:
+                checkpoint.restore_optimizer(path, model)
+            for epoch in range(done, phase.stop):
+                metrics = _train_epoch(model, config, data.splits["Train"], plan, epoch)
+                metrics |= _validate(score, data.splits["Validation"])
+                progress.history.append(metrics)
+                if progress.best_epoch == epoch:
+                    progress.best_weights = model.get_weights()
+                _lower_rate_on_plateau(model, config, progress)
+                checkpoint.save(path, progress, model)
+                report(epoch, metrics)
+                if _is_over(progress, config):
+                    break
+        model.set_weights(progress.best_weights)
+    history = {name: [epoch[name] for epoch in progress.history] for name in progress.history[0]}
+    return Trained(model, history, progress.best_epoch + 1)
+
+
+def class_weights(labels: np.ndarray) -> dict[int, float]:
+    """Weigh each class by the inverse of its share, so that both count alike; the mean over all images is 1.
+
+    Args:
+        labels: Shape (N,), 0 or 1, both present.
+
+    Returns:
+        The weight of each class.
+    """
+    return {label: len(labels) / (2 * int(count)) for label, count in enumerate(np.bincount(labels, minlength=2))}
+
+
+@contextmanager
+def dtype_policy(name: Literal["float32", "bfloat16"]) -> Iterator[None]:
+    """Build models, for a while, that compute in the named format; their weights are float32 either way."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16" if name == "bfloat16" else name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _plan(config: Config, data: Data) -> Plan:
+    images, batch_size = len(data.splits["Train"].labels), config.trainer.batch_size
+    if images < batch_size:
+        raise DataError(f"{data.root}: Train has {images} images, fewer than trainer.batch_size={batch_size}")
+    steps = -(-images // batch_size)  # the last batch may be smaller
+    return Plan(batch_size, min(steps, config.trainer.limit_batches or steps), config.seed)
+
+
+def _phases(config: Config) -> list[Phase]:
+    """Pretrained weights are first left alone while a new head learns; everything else is one phase."""
+    epochs, model = config.trainer.epochs, config.model
+    if not isinstance(model, Backbone) or model.weights is None or model.frozen_epochs == 0:
+        return [Phase(0, epochs, False, 1.0)]
+    frozen = min(model.frozen_epochs, epochs)
+    return [Phase(0, frozen, True, 1.0), Phase(frozen, epochs, False, model.fine_tune_factor)]
+
+
+def _compile(model: keras.Model, config: Config, phase: Phase, steps: int) -> None:
+    if isinstance(config.model, Backbone) and config.model.weights is not None:
+        (models.freeze if phase.frozen else models.unfreeze)(model)
+    model.compile(
+        optimizer=optimizers.build(config.optimizer, steps, phase.stop - phase.start, phase.factor),
+        loss=keras.losses.BinaryCrossentropy(label_smoothing=config.trainer.label_smoothing),
+        metrics=[keras.metrics.BinaryAccuracy(name="accuracy")],
+    )
+
+
+def _train_epoch(model: keras.Model, config: Config, split: Split, plan: Plan, epoch: int) -> dict[str, float]:
+    rate = float(model.optimizer.learning_rate)
+    images = min(plan.steps * plan.batch_size, len(split.labels))
+    started = time.perf_counter()
+    logs = model.fit(
+        training(split, partial(_augmented, config.augmentation), plan, range(epoch, epoch + 1)),
+        initial_epoch=epoch,
+        epochs=epoch + 1,
+        steps_per_epoch=plan.steps,
+        class_weight=class_weights(split.labels) if config.trainer.class_weights == "balanced" else None,
+        shuffle=False,  # the batches are drawn in their order already
+        verbose=0,
+        callbacks=[Bar(f"Epoch {epoch + 1}/{config.trainer.epochs}", plan.batch_size, images)],
+    ).history
+    seconds = time.perf_counter() - started
+    if not np.isfinite(logs["loss"][0]):
+        raise DeepfakeError(
+            f"training diverged: the loss is {logs['loss'][0]} in epoch {epoch + 1}; lower "
+            f"optimizer.learning_rate={config.optimizer.learning_rate:g} or set optimizer.clip_norm=1"
+        )
+    return {
+        "loss": logs["loss"][0],
+        "accuracy": logs["accuracy"][0],
+        "learning_rate": rate,
+        "images_per_second": images / seconds,
+    }
+
+
+def _augmented(settings: Augmentation, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return augment(images, settings, rng)
+
+
+def _validate(score: Callable[[np.ndarray], np.ndarray], split: Split) -> dict[str, float]:
+    scores = score(split.images).astype(np.float64)
+    if not np.isfinite(scores).all():
+        raise DeepfakeError("the model's output on Validation is not finite; lower optimizer.learning_rate")
+    return {
+        "val_loss": float(log_loss(split.labels, np.clip(scores, 1e-7, 1 - 1e-7))),
+        "val_accuracy": float(accuracy_score(split.labels, scores >= 0.5)),
+        "val_auc": float(roc_auc_score(split.labels, scores)),
+    }
+
+
+def _is_over(progress: Progress, config: Config) -> bool:
+    patience = config.trainer.early_stopping
+    return patience is not None and bool(progress.history) and _epochs_since_best(progress) >= patience
+
+
+def _epochs_since_best(progress: Progress) -> int:
+    return len(progress.history) - 1 - progress.best_epoch
+
+
+def _lower_rate_on_plateau(model: keras.Model, config: Config, progress: Progress) -> None:
+    """Lower the rate each time `plateau_patience` epochs in a row were not better than the best before them."""
+    if config.optimizer.schedule == "plateau":
+        waited = _epochs_since_best(progress)
+        if waited and waited % config.optimizer.plateau_patience == 0:
+            model.optimizer.learning_rate = float(model.optimizer.learning_rate) * config.optimizer.plateau_factor
+
+
+def _set_seeds(config: Config) -> None:
+    keras.utils.clear_session()  # in a sweep, several runs may share this process
+    keras.utils.set_random_seed(config.seed)
+    if config.trainer.deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+
+def _scope(strategy: str) -> AbstractContextManager:
+    return tf.distribute.MirroredStrategy().scope() if strategy == "mirrored" else nullcontext()

@@ -67,16 +67,15 @@ def runs(
         return
     rows = [
         [
-            row["run_id"],
+            row["run_id"][:8],
             row["name"],
-            row["status"],
-            *(_number(row["metrics"].get(name)) for name in ("validation/auc", "test/auc", "test/balanced_accuracy")),
-            row["version"] or "",
-            row["alias"] or "",
+            *(_number(row["metrics"].get(name)) for name in ("validation/auc", "test/auc")),
+            row["status"].lower(),
+            " ".join(filter(None, (row["version"], row["alias"]))),
         ]
         for row in found
     ]
-    table("", ["run", "model, augmentation, data", "status", "val AUC", "test AUC", "test bal. acc.", "version", ""], rows)
+    table("", ["run", "model, augmentation, data", "val AUC", "test AUC", "status", "version"], rows)
 
 
 @app.command()

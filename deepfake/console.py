@@ -1,7 +1,9 @@
 """What is printed: tables and lines, the same for `run.py` and `python -m deepfake`."""
 
+import re
 from collections.abc import Mapping, Sequence
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -18,10 +20,11 @@ def complain(error: DeepfakeError | str) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; the first column is left-aligned, the others right-aligned."""
-    grid = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    """Print a table; columns of numbers are right-aligned."""
+    grid = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=box.SIMPLE_HEAD)
     for number, column in enumerate(columns):
-        grid.add_column(column, justify="right" if number else "left", no_wrap=True)
+        numeric = bool(rows) and all(re.fullmatch(r"[-+.\d]*|nan", row[number]) for row in rows)
+        grid.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         grid.add_row(*row)
     out.print(grid)

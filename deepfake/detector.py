@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -105,7 +105,7 @@ def write(folder: Path, model: "keras.Model", card: Card) -> Card:
     model.save(folder / MODEL_FILE, include_optimizer=False)
     logging.set_verbosity(before)
     card = replace(card, sha256=_sha256(folder / MODEL_FILE))
-    (folder / CARD_FILE).write_text(json.dumps(asdict(card), indent=2))
+    (folder / CARD_FILE).write_bytes(TypeAdapter(Card).dump_json(card, indent=2))  # nan becomes null
     return card
 
 

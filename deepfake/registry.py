@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MODEL_NAME = "deepfake-detector"
 CHAMPION, CHALLENGER = "champion", "challenger"
+RUN_ID_LEAST = 6  # characters of a run id that may stand for it
 ARTIFACT = "model"  # the folder of a run's artifacts that holds its detector
 
 
@@ -100,15 +101,20 @@ def fetch(which: str, model_name: str = MODEL_NAME) -> Path:
     if os.path.exists(which):
         return Path(which)
     if which.startswith("runs:/"):
-        run_id = which.removeprefix("runs:/").partition("/")[0]
-        tracking.find(tracking.client(), run_id)
-        return _artifacts(f"runs:/{run_id}/{ARTIFACT}")
+        run = tracking.find(tracking.client(), which.removeprefix("runs:/").partition("/")[0])
+        return _artifacts(f"runs:/{run.info.run_id}/{ARTIFACT}")
     uri = re.fullmatch(r"models:/([^/@]+)[/@](.+)", which)
     if uri:
         model_name, which = uri.groups()
     elif "/" in which or which.endswith(".h5"):
         raise ModelError(f"{which} is not there")
     return _download(_find_version(tracking.client(), which, model_name))
+
+
+def name_of(run_id: str) -> str | None:
+    """Return what a run's version is called, like `deepfake-detector version 3`, or None if it was not registered."""
+    found = tracking.client().search_model_versions(f"run_id = '{run_id}'")
+    return f"{found[0].name} version {found[0].version}" if found else None
 
 
 def leaderboard(experiment: str | None = None) -> list[dict[str, Any]]:
@@ -170,16 +176,17 @@ def _find_version(client: "MlflowClient", which: str, model_name: str) -> "Model
     from mlflow.exceptions import MlflowException
 
     try:
-        if which.isdigit() and len(which) < 32:
+        if which.isdigit() and len(which) < RUN_ID_LEAST:
             return client.get_model_version(model_name, which)
-        if re.fullmatch(r"[0-9a-f]{32}", which):
-            found = client.search_model_versions(f"run_id = '{which}'")
-            if found:
-                return found[0]
-            raise TrackingError(f"run {which} has no registered version in {tracking.uri()}")
         return client.get_model_version_by_alias(model_name, which)
     except MlflowException:
         pass
+    if re.fullmatch(f"[0-9a-f]{{{RUN_ID_LEAST},32}}", which):
+        run = tracking.find(client, which)
+        found = client.search_model_versions(f"run_id = '{run.info.run_id}'")
+        if found:
+            return found[0]
+        raise TrackingError(f"run {which} has no registered version; name it runs:/{run.info.run_id}/{ARTIFACT}")
     if not client.search_model_versions(f"name = '{model_name}'"):
         raise TrackingError(f"no model is registered as {model_name} yet: `python run.py` trains and registers one")
     raise TrackingError(f"{model_name} has no version, alias or run {which}: `python -m deepfake runs` lists them")

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +44,7 @@ def client() -> "MlflowClient":
         A client of the tracking store and the registry.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # for two small files
     import mlflow
 
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # "Creating initial MLflow database tables"
@@ -55,15 +58,24 @@ def client() -> "MlflowClient":
 def find(connected: "MlflowClient", run_id: str) -> "MlflowRun":
     """Return a run.
 
-    Raises:
-        TrackingError: If the store has no such run.
-    """
-    from mlflow.exceptions import MlflowException
+    Args:
+        connected: A client of the store.
+        run_id: Its id, or the first six or more characters of it.
 
-    try:
-        return connected.get_run(run_id)
-    except MlflowException:
-        raise TrackingError(f"no run {run_id} in {uri()}: `python -m deepfake runs` lists them") from None
+    Returns:
+        The run.
+
+    Raises:
+        TrackingError: If the store has no such run, or several.
+    """
+    found = []
+    if re.fullmatch(r"[0-9a-f]{6,32}", run_id):
+        experiments = [experiment.experiment_id for experiment in connected.search_experiments()]
+        found = connected.search_runs(experiments, f"attributes.run_id LIKE '{run_id}%'", max_results=2)
+    if len(found) != 1:
+        what = "several runs begin with" if found else "no run"
+        raise TrackingError(f"{what} {run_id} in {uri()}: `python -m deepfake runs` lists them")
+    return found[0]
 
 
 def resumed_config(run_id: str) -> Config:
@@ -83,8 +95,8 @@ def resumed_config(run_id: str) -> Config:
     run = find(client(), run_id)
     if run.info.status == "FINISHED":
         raise TrackingError(f"resume={run_id}: that run is finished; there is nothing left to do")
-    text = mlflow.artifacts.load_text(f"runs:/{run_id}/config.yaml")
-    return from_yaml(text.replace("resume: null", f"resume: '{run_id}'"))
+    text = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/config.yaml")
+    return replace(from_yaml(text), resume=run.info.run_id)
 
 
 class Interrupted(KeyboardInterrupt):

@@ -40,7 +40,10 @@ def training(split: Split, transform: Transform, plan: Plan, epochs: range) -> "
     Returns:
         A `tf.data.Dataset` of (images (N, H, W, 3) uint8, labels (N, 1) float32).
     """
+    import cv2
     import tensorflow as tf
+
+    cv2.setNumThreads(1)  # the batches themselves are made in parallel
 
     @lru_cache(maxsize=2)
     def order(epoch: int) -> np.ndarray:

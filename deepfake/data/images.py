@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from deepfake.errors import ImageError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 50_000_000  # a larger picture is no face crop, and decoding it could exhaust the memory
 
 
@@ -41,7 +41,7 @@ def read(source: str | Path | bytes) -> np.ndarray:
     except PermissionError:
         raise ImageError("the file may not be read") from None
     except UnidentifiedImageError:
-        raise ImageError(f"{_not_an_image(source)}; JPEG, PNG, WebP, BMP, TIFF and GIF are read") from None
+        raise ImageError(_not_an_image(source)) from None
     except Image.DecompressionBombError:
         raise ImageError(_too_large("more than 178")) from None
     except Exception as error:  # a decoder fed with outside bytes may raise anything
@@ -103,7 +103,7 @@ def square(image: np.ndarray, size: int, resize: Literal["squash", "crop", "pad"
 
 def _not_an_image(source: str | Path | bytes) -> str:
     empty = len(source) == 0 if isinstance(source, bytes) else Path(source).stat().st_size == 0
-    return "an empty file" if empty else "not an image"
+    return "an empty file" if empty else "not an image; JPEG, PNG, WebP, BMP, TIFF and GIF are read"
 
 
 def _too_large(megapixels: str) -> str:

@@ -1,17 +1,19 @@
 """The embedded data set: faces drawn by this module, and fakes of them made the way a face swap makes them.
 
-A real image is a drawn scene taken with a drawn camera. Its fake is the same scene with another person's face put in as
-deepfake pipelines do: rendered at low resolution, warped, colour-matched and blended through a soft mask. What differs
-is therefore whether face and surroundings agree; brightness, contrast, sharpness, noise, size and compression of the
-whole picture have the same distribution in both classes.
+A real image is a drawn scene taken with a drawn camera. Its fake is the same scene, taken again, with another person's
+face put in as face swaps do it: rendered at low resolution, warped, matched in colour and blended through a soft mask.
+What tells a fake is whether the face agrees with what surrounds it, in tint, light, sharpness and grain. Brightness,
+colour, contrast, sharpness, noise and compression of the whole picture are distributed alike in both classes.
+
+Scenes are linear RGB planes, float32 of shape (3, SIDE, SIDE); photographs are (SIDE, SIDE, 3), 0 to 1 as displayed.
 """
 
 import csv
+import os
+import subprocess
+import sys
 import tempfile
 from copy import copy
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -21,191 +23,122 @@ from tqdm import tqdm
 
 from deepfake.errors import DataError
 
-SIDE = 96  # pixels
+SIDE = 96  # pixels, width and height of every image
+CLASSES = ("Real", "Fake")
+README = """# Synthetic faces
+
+{images} Real and {images} Fake images of {side} x {side} px, drawn from seed {seed} by `deepfake/data/synthetic.py` (drawing 1).
+Each fake is a real scene with another drawn face swapped in; `groups.csv` tells which belong together. They are here so
+that the framework can be tried at once. How well a detector does on them proves nothing about real deepfakes.
+"""
+WORKER = """import sys
+from pathlib import Path
+from deepfake.data.synthetic import draw_share
+draw_share(Path(sys.argv[1]), *map(int, sys.argv[2:]))"""
 
 Array = np.ndarray
 
-# Linear RGB, 0 to 1, of shape (colours, 3, 1, 1): pictures here are planes, (3, SIDE, SIDE).
-SKIN = np.array([[0.72, 0.48, 0.37], [0.62, 0.38, 0.27], [0.46, 0.26, 0.16], [0.27, 0.14, 0.085], [0.14, 0.07, 0.045]])
-HAIR = np.array([[0.02, 0.015, 0.012], [0.07, 0.035, 0.02], [0.16, 0.08, 0.04], [0.45, 0.30, 0.14], [0.35, 0.34, 0.33]])
-IRIS = np.array([[0.06, 0.03, 0.015], [0.15, 0.09, 0.03], [0.10, 0.18, 0.10], [0.12, 0.22, 0.35]])
-EYE_WHITE = np.array([0.72, 0.68, 0.66], "f4").reshape(3, 1, 1)
-TEETH = np.array([0.70, 0.66, 0.60], "f4").reshape(3, 1, 1)
+
+def _colours(*rgb: tuple[float, float, float]) -> Array:
+    return np.array(rgb, "f4").reshape(-1, 3, 1, 1)
 
 
-# ------------------------------------------------------------------------------------------------------ the people
+# Linear RGB, 0 to 1, from light to dark.
+SKIN = _colours((0.72, 0.48, 0.37), (0.62, 0.38, 0.27), (0.46, 0.26, 0.16), (0.27, 0.14, 0.085), (0.14, 0.07, 0.045))
+HAIR = _colours((0.35, 0.34, 0.33), (0.45, 0.30, 0.14), (0.16, 0.08, 0.04), (0.07, 0.035, 0.02), (0.02, 0.015, 0.012))
+IRIS = _colours((0.12, 0.22, 0.35), (0.10, 0.18, 0.10), (0.15, 0.09, 0.03), (0.06, 0.03, 0.015))
+EYE_WHITE, TEETH, GLINT = _colours((0.72, 0.68, 0.66), (0.70, 0.66, 0.60), (1, 1, 1))
 
 
-@dataclass(frozen=True)
+# ---------------------------------------------------------------------------------------------------- people and places
+
+
 class Person:
-    """One identity. Colours are linear RGB, 0 to 1; lengths are in half heads, from the middle of the face."""
+    """One identity. Lengths are in half heads, heights are measured down from the middle of the face."""
 
-    skin: Array
-    hair: Array
-    iris: Array
-    lips: Array
-    width: float
-    jaw: float
-    eye_x: float
-    eye_y: float
-    eye_width: float
-    eye_height: float
-    brow_y: float
-    brow_tilt: float
-    brow_thickness: float
-    nose_length: float
-    nose_width: float
-    mouth_y: float
-    mouth_width: float
-    lip_height: float
-    smile: float
-    hairline: float
-    hair_length: float
-    beard: float
-    freckles: float
+    def __init__(self, rng: Generator) -> None:
+        tone = rng.uniform(0, 1)
+        self.skin = _between(SKIN, tone)
+        self.hair = _between(HAIR, rng.uniform(tone**2, 1))
+        self.iris = _between(IRIS, rng.uniform(tone, 1))
+        self.lips = self.skin * _colours(rng.uniform((0.75, 0.4, 0.45), (1.05, 0.7, 0.75)))[0]
+        self.width, self.jaw = rng.uniform(0.68, 0.80), rng.uniform(0.10, 0.32)
+        self.eye_x, self.eye_y = rng.uniform(0.29, 0.35), rng.uniform(-0.16, -0.06)
+        self.eye_width, self.eye_height = rng.uniform(0.13, 0.17), rng.uniform(0.05, 0.085)
+        self.brow_height, self.brow_tilt = rng.uniform(0.15, 0.21), rng.uniform(-0.15, 0.3)
+        self.brow_thickness = rng.uniform(0.022, 0.05)
+        self.nose_y, self.nose_width = self.eye_y + rng.uniform(0.34, 0.46), rng.uniform(0.10, 0.16)
+        self.mouth_y, self.mouth_width = rng.uniform(0.52, 0.60), rng.uniform(0.20, 0.31)
+        self.lip_height, self.smile = rng.uniform(0.04, 0.085), rng.uniform(-0.02, 0.10)
+        self.hair_length = rng.uniform(-0.1, 0.1) + float(rng.choice([-0.3, 0.2, 0.2, 0.9, 1.4]))  # negative: none
+        self.hairline, self.parting = rng.uniform(-0.74, -0.5), rng.uniform(-0.1, 0.1)
+        self.beard = max(0.0, rng.uniform(-1.2, 0.6)) * (self.hair_length < 0.5)
+        self.blotches = rng.uniform(0.02, 0.07)
 
 
-def draw_person(rng: Generator) -> Person:
-    skin = _between(rng, SKIN)
-    return Person(
-        skin=skin,
-        hair=_between(rng, HAIR),
-        iris=_between(rng, IRIS),
-        lips=skin * _triple(rng, (0.75, 1.05), (0.4, 0.7), (0.45, 0.75)),
-        width=rng.uniform(0.68, 0.80),
-        jaw=rng.uniform(0.10, 0.32),
-        eye_x=rng.uniform(0.29, 0.35),
-        eye_y=rng.uniform(-0.16, -0.06),
-        eye_width=rng.uniform(0.13, 0.17),
-        eye_height=rng.uniform(0.05, 0.085),
-        brow_y=rng.uniform(0.15, 0.21),
-        brow_tilt=rng.uniform(-0.15, 0.3),
-        brow_thickness=rng.uniform(0.022, 0.05),
-        nose_length=rng.uniform(0.34, 0.46),
-        nose_width=rng.uniform(0.10, 0.16),
-        mouth_y=rng.uniform(0.52, 0.60),
-        mouth_width=rng.uniform(0.20, 0.31),
-        lip_height=rng.uniform(0.04, 0.085),
-        smile=rng.uniform(-0.02, 0.10),
-        hairline=rng.uniform(-0.74, -0.5),
-        hair_length=float(rng.choice([-0.3, 0.2, 0.2, 0.9, 1.4])) + rng.uniform(-0.1, 0.1),
-        beard=max(0.0, rng.uniform(-1.2, 0.6)),
-        freckles=rng.uniform(0.02, 0.07),
-    )
-
-
-@dataclass(frozen=True)
 class Pose:
     """Where a head stands: centre and half height in shares of the side, roll in radians, turn in half heads."""
 
-    x: float
-    y: float
-    scale: float
-    roll: float
-    yaw: float
-    pitch: float
+    def __init__(self, rng: Generator) -> None:
+        self.x, self.y, self.scale = rng.uniform(0.46, 0.54), rng.uniform(0.44, 0.50), rng.uniform(0.34, 0.41)
+        self.roll, self.yaw, self.pitch = rng.normal(0, 0.06), rng.uniform(-0.14, 0.14), rng.uniform(-0.05, 0.05)
 
 
-def draw_pose(rng: Generator) -> Pose:
-    return Pose(
-        x=rng.uniform(0.46, 0.54),
-        y=rng.uniform(0.44, 0.50),
-        scale=rng.uniform(0.34, 0.41),
-        roll=rng.normal(0, 0.06),
-        yaw=rng.uniform(-0.14, 0.14),
-        pitch=rng.uniform(-0.05, 0.05),
-    )
-
-
-@dataclass(frozen=True)
 class Light:
-    """A lamp in direction `x, y, z` (right, down, to the viewer; unit length) and the light of the room."""
+    """A lamp in the direction `x, y, z` (right, down, to the viewer; unit length) of colour `key`, and the room's light."""
 
-    x: float
-    y: float
-    z: float
-    key: Array
-    ambient: Array
-
-
-def draw_light(rng: Generator) -> Light:
-    x, y, z = rng.uniform(-0.9, 0.9), rng.uniform(-0.8, 0.1), rng.uniform(0.5, 1.0)
-    norm = (x * x + y * y + z * z) ** 0.5
-    warmth = rng.normal(0, 0.06)
-    tint = np.array([1 + warmth, 1, 1 - warmth], "f4").reshape(3, 1, 1)
-    return Light(x / norm, y / norm, z / norm, tint * rng.uniform(0.55, 0.95), (2 - tint) * rng.uniform(0.2, 0.45))
-
-
-# ----------------------------------------------------------------------------------------------------- the drawing
+    def __init__(self, rng: Generator) -> None:
+        x, y, z = rng.uniform((-0.9, -0.8, 0.5), (0.9, 0.1, 1.0)).tolist()
+        length = (x * x + y * y + z * z) ** 0.5
+        self.x, self.y, self.z = x / length, y / length, z / length
+        warmth = rng.normal(0, 0.06)
+        self.key = rng.uniform(0.55, 0.95) * _colours((1 + warmth, 1, 1 - warmth))[0]
+        self.ambient = rng.uniform(0.2, 0.45) * _colours((1 - warmth, 1, 1 + warmth))[0]
 
 
 class Drawing:
-    """A linear RGB picture and the coordinates of one head in it.
+    """A scene, and the coordinates of one head in it.
 
     `u, v` are right and down in half heads from the middle of the face; `fu, fv` are the same for what sits on the
-    face's curved front, which moves with the turn of the head.
+    face's curved front, which moves as the head turns; `pixel` is the size of a pixel in half heads.
     """
 
-    def __init__(self, pose: Pose, image: Array) -> None:
-        x = ((np.arange(SIDE, dtype="f4") / SIDE) - pose.x) * (1 / pose.scale)
-        y = ((np.arange(SIDE, dtype="f4")[:, None] / SIDE) - pose.y) * (1 / pose.scale)
+    def __init__(self, pose: Pose, scene: Array) -> None:
+        x = (np.arange(SIDE, dtype="f4") / SIDE - pose.x) * (1 / pose.scale)
+        y = (np.arange(SIDE, dtype="f4")[:, None] / SIDE - pose.y) * (1 / pose.scale)
         cos, sin = float(np.cos(pose.roll)), float(np.sin(pose.roll))
-        self.image = image
+        self.scene, self.pixel = scene, 1 / (SIDE * pose.scale)
         self.u, self.v = x * cos + y * sin, y * cos - x * sin
         front = np.maximum(1 - self.u**2 - self.v**2, 0)
         self.fu, self.fv = self.u - pose.yaw * front, self.v - pose.pitch * front
-        self.pixel = 1 / (SIDE * pose.scale)
 
     def around(self, x: float, y: float, radius: float) -> "Drawing":
-        """Return the square part of this drawing around a point of the face; painting there paints here."""
+        """Return the part of this drawing around a point of the face; what is painted there is painted here."""
         row, column = divmod(int(np.argmin((self.fu - x) ** 2 + (self.fv - y) ** 2)), SIDE)
         reach = int(radius / self.pixel) + 2
         window = np.s_[..., max(row - reach, 0) : row + reach + 1, max(column - reach, 0) : column + reach + 1]
         part = copy(self)
-        for name in ("image", "u", "v", "fu", "fv"):
+        for name in ("scene", "u", "v", "fu", "fv"):
             setattr(part, name, getattr(self, name)[window])
         return part
 
     def soft(self, inside: Array, edge: float = 1.5) -> Array:
-        """Turn a signed distance in half heads into a mask with an edge of `edge` pixels."""
+        """Turn a signed distance in half heads into a mask, 0 to 1, with an edge of `edge` pixels."""
         return np.clip(inside * (1 / (edge * self.pixel)) + 0.5, 0, 1)
 
-    def ellipse(self, x: float, y: float, rx: float, ry: float, edge: float = 1.5, face: bool = True) -> Array:
-        u, v = (self.fu, self.fv) if face else (self.u, self.v)
-        inside = 1 - ((u - x) * (1 / rx)) ** 2 - ((v - y) * (1 / ry)) ** 2
-        return self.soft(inside * (0.5 * min(rx, ry)), edge)
+    def ellipse(self, x: float, y: float, rx: float, ry: float, edge: float = 1.5) -> Array:
+        """Return the mask of an ellipse on the face's front."""
+        return self.soft(_inside(self.fu - x, self.fv - y, rx, ry), edge)
 
     def paint(self, mask: Array, colour: Array) -> None:
-        self.image += (colour - self.image) * mask
+        self.scene += (colour - self.scene) * mask
 
 
-def draw_background(rng: Generator) -> Array:
-    """A wall or a view out of focus: a gradient of two colours, blurred shapes and a coarse texture."""
-    base = rng.uniform(0.05, 0.6) * rng.normal(1, 0.18, 3).clip(0.4, 1.6)
-    corners = base * rng.normal(1, 0.2, (2, 2, 3)).clip(0.3, 1.7)
-    image = cv2.resize(corners.astype("f4"), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
-    for _ in range(rng.integers(0, 6)):
-        colour = (base * rng.uniform(0.3, 1.7) * rng.normal(1, 0.15, 3)).clip(0.01, 1).tolist()
-        x, y, size = (int(n) for n in rng.integers(0, SIDE, 3))
-        if rng.random() < 0.5:
-            cv2.circle(image, (x, y), size // 4 + 3, colour, -1)
-        else:
-            cv2.rectangle(image, (x, y), (x + size // 2, y + size), colour, -1)
-    image = cv2.GaussianBlur(image, None, rng.uniform(1, 5)).transpose(2, 0, 1)
-    return image * (1 + rng.uniform(0.02, 0.12) * texture(rng, 12, 40))
-
-
-def texture(rng: Generator, *cells: int | tuple[int, int]) -> Array:
-    """Smooth noise of about unit variance: random grids of so many cells, enlarged and added up."""
-    total = np.zeros((SIDE, SIDE), "f4")
-    for cell in cells:
-        shape = (cell, cell) if isinstance(cell, int) else cell
-        total += cv2.resize(rng.standard_normal(shape, "f4"), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
-    return total * (1 / len(cells) ** 0.5)
+# -------------------------------------------------------------------------------------------------------------- drawing
 
 
 def draw_portrait(rng: Generator, person: Person, pose: Pose, light: Light) -> Array:
-    """Draw a person before a background; linear RGB float32 of shape (SIDE, SIDE, 3)."""
+    """Draw a person before a background."""
     drawing = Drawing(pose, draw_background(rng))
     strands = 1 + 0.3 * texture(rng, (5, 40), (9, 70))
     if person.hair_length > 0.5:
@@ -214,252 +147,335 @@ def draw_portrait(rng: Generator, person: Person, pose: Pose, light: Light) -> A
     draw_head(drawing, rng, person, light)
     if person.hair_length > 0:
         draw_hair(drawing, rng, person, light, strands)
-    return drawing.image
+    return drawing.scene
+
+
+def draw_background(rng: Generator) -> Array:
+    """A wall or a view out of focus: a gradient, blurred shapes and a coarse texture."""
+    base = rng.uniform(0.05, 0.6) * rng.normal(1, 0.18, 3).clip(0.4, 1.6)
+    corners = base * rng.normal(1, 0.2, (2, 2, 3)).clip(0.3, 1.7)
+    image = cv2.resize(corners.astype("f4"), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    for _ in range(rng.integers(0, 6)):
+        colour = (base * rng.uniform(0.3, 1.7) * rng.normal(1, 0.15, 3)).clip(0.01, 1).tolist()
+        x, y, size = rng.integers(0, SIDE, 3).tolist()
+        if rng.random() < 0.5:
+            cv2.circle(image, (x, y), size // 4 + 3, colour, -1)
+        else:
+            cv2.rectangle(image, (x, y), (x + size // 2, y + size), colour, -1)
+    image = cv2.GaussianBlur(image, None, rng.uniform(1, 5)).transpose(2, 0, 1)
+    return image * (1 + rng.uniform(0.02, 0.12) * texture(rng, (12, 12), (40, 40)))
 
 
 def draw_body(drawing: Drawing, rng: Generator, person: Person, light: Light) -> None:
-    u, v, width = drawing.u, drawing.v, person.width
+    u, v = drawing.u, drawing.v
     side = 0.75 + 0.5 * light.x * u
-    neck = drawing.soft(np.minimum(0.55 * width + 0.25 * np.minimum(v - 1, 0) ** 2 - np.abs(u), v - 0.2))
-    below_chin = np.clip((v - 0.75) * 1.6, 0.25, 1)  # the chin's shadow
-    drawing.paint(neck, (person.skin * (light.ambient + light.key * 0.6)) * (side * below_chin))
-    cloth = rng.uniform(0.03, 0.6) * _triple(rng, (0.5, 1.2), (0.5, 1.2), (0.5, 1.2)) * (light.ambient + light.key * 0.7)
-    folds = 1 + 0.12 * texture(rng, 6, (30, 12))
-    neckline = rng.uniform(1.25, 1.5)
-    body = drawing.ellipse(0, 2.35, 1.75, 1.15, face=False) * (1 - drawing.ellipse(0, neckline - 0.35, 0.45, 0.4, face=False))
-    drawing.paint(body, cloth * (side * folds))
-
-
-def draw_head(drawing: Drawing, rng: Generator, person: Person, light: Light) -> None:
-    """Skin, ears and features, all lit by `light`."""
-    for side in (-1, 1):
-        ear = drawing.ellipse(side * person.width * 1.0, 0.02, 0.10, 0.2, face=False)
-        drawing.paint(ear, person.skin * (light.ambient + light.key * (0.45 + 0.3 * side * light.x)) * 0.8)
-    squared = _head_squared(drawing, person)
-    outline = drawing.soft((1 - squared) * (0.5 * person.width))
-    drawing.paint(outline, albedo(drawing, rng, person))
-    draw_features(drawing, person)
-    relief, shine = shade(drawing, person, light, squared)
-    drawing.paint(outline, drawing.image * (light.ambient + light.key * relief) + (0.25 * light.key) * shine)
-
-
-def _head_squared(drawing: Drawing, person: Person) -> Array:
-    """The squared radius of the head's outline, which is 1 on it; the jaw narrows towards the chin."""
-    narrow = person.width * (1 - person.jaw * np.clip(drawing.v, 0, 1) ** 2)
-    return (drawing.u / narrow) ** 2 + drawing.v**2
-
-
-def albedo(drawing: Drawing, rng: Generator, person: Person) -> Array:
-    """The skin's own colour: blotches, fine grain, red cheeks and nose, a beard's shadow."""
-    u, v = drawing.fu, drawing.fv
-    skin = person.skin * (1 + person.freckles * texture(rng, 10, 28, 64))
-    red = _bump(u - 0.38, v - 0.28, 0.2) + _bump(u + 0.38, v - 0.28, 0.2) + _bump(u, v - 0.3, 0.13)
-    skin[1:] *= 1 - 0.22 * red
-    if person.beard > 0:
-        chin = drawing.soft(v - 0.30 - 0.35 * (1 - np.minimum(np.abs(u) * 2.0, 1)) ** 2, edge=8)
-        chin *= person.beard * np.clip(0.8 + 0.4 * texture(rng, 64), 0, 1)
-        skin += (person.hair - skin) * chin
-    return skin
-
-
-def shade(drawing: Drawing, person: Person, light: Light, squared: Array) -> tuple[Array, Array]:
-    """Light an ellipsoid with a brow, eye sockets, a nose, cheeks, lips and a chin; return diffuse and specular parts."""
-    u, v = drawing.fu, drawing.fv
-    tip = person.eye_y + person.nose_length
-    length = np.clip((v - person.eye_y + 0.1) * (1 / (person.nose_length + 0.1)), 0, 1)
-    ridge = length * np.clip((tip + 0.06 - v) * 12, 0, 1)
-    height = 0.75 * np.sqrt(np.maximum(1 - squared, 0.02))
-    height += 0.20 * ridge * np.exp(-((u / (0.06 + 0.06 * length)) ** 2))
-    height += 0.05 * _bump(u, v - tip, person.nose_width)
-    across = np.abs(u)
-    height -= 0.07 * _bump(across - person.eye_x * 0.95, v - person.eye_y, 0.15)
-    height += 0.05 * _bump(across - 0.4, v - 0.22, 0.2)
-    height += 0.05 * _bump(u * 0.6, v - person.mouth_y, 0.11) + 0.06 * _bump(u, v - 0.88, 0.16)
-    slope = 1 / (8 * drawing.pixel)  # Sobel's kernel sums to 8
-    nx, ny = cv2.Sobel(height, -1, 1, 0, scale=-slope), cv2.Sobel(height, -1, 0, 1, scale=-slope)
-    norm = 1 / np.sqrt(nx * nx + ny * ny + 1)
-    towards = nx * light.x + ny * light.y
-    relief = np.maximum((towards + light.z) * norm * 0.85 + 0.15, 0)  # wrapped: skin scatters light past the edge
-    # Blinn-Phong: the half vector between lamp and viewer, to the 16th power
-    shine = np.maximum((towards + light.z + 1) * norm * (1 / (2 + 2 * light.z) ** 0.5), 0)
-    for _ in range(4):
-        shine = shine * shine
-    return relief, shine * 0.5
-
-
-def draw_features(drawing: Drawing, person: Person) -> None:
-    """Eyes, brows, nostrils and mouth, in unlit colours."""
-    dark = person.skin * 0.35
-    for side in (-1, 1):
-        draw_eye(drawing.around(side * person.eye_x, person.eye_y - 0.08, 0.25), person, side, dark)
-        draw_nostril(drawing.around(side * person.nose_width, person.eye_y + person.nose_length, 0.15), person, side, dark)
-    draw_mouth(drawing.around(0, person.mouth_y, 0.35), person, dark)
-
-
-def draw_eye(drawing: Drawing, person: Person, side: int, dark: Array) -> None:
-    x, y, width, height = side * person.eye_x, person.eye_y, person.eye_width, person.eye_height
-    u, v = drawing.fu - x, drawing.fv - y
-    arch = height * (1 - (u * (1 / width)) ** 2)
-    lid = v + arch  # distance below the upper lid's edge
-    drawing.paint(0.5 * np.clip(1 - np.abs(lid + 0.05) * 25, 0, 1) * (arch > 0), dark)  # the fold above the lid
-    opening = drawing.soft(np.minimum(lid, 0.8 * arch - v))
-    drawing.paint(opening, EYE_WHITE * np.clip(0.45 + lid * 8, 0.4, 1))
-    drawing.paint(drawing.ellipse(x, y - 0.2 * height, 0.075, 0.075) * opening, person.iris)
-    drawing.paint(drawing.ellipse(x, y - 0.2 * height, 0.035, 0.035) * opening, person.iris * 0.1)
-    drawing.paint(drawing.ellipse(x + 0.025, y - 0.2 * height - 0.03, 0.018, 0.018, 1) * opening, np.float32(1))
-    drawing.paint(0.85 * np.clip(1.2 - np.abs(lid) * 35, 0, 1) * (arch > -0.01), dark * 0.3)  # lashes
-    across = u * (side / (width * 1.35))
-    bend = across * across
-    brow = v + person.brow_y + 0.06 * (1 - bend) - 0.05 * person.brow_tilt * across - 0.03
-    thick = person.brow_thickness * np.clip(1.1 - 0.5 * across - bend * bend, -1, 1)
-    drawing.paint(0.8 * drawing.soft(thick - np.abs(brow), 2), person.hair * 0.8 + person.skin * 0.08)
-
-
-def draw_nostril(drawing: Drawing, person: Person, side: int, dark: Array) -> None:
-    nostril = drawing.ellipse(side * person.nose_width * 0.55, person.eye_y + person.nose_length + 0.045, 0.045, 0.028, 2)
-    drawing.paint(0.8 * nostril, dark * 0.6)
-
-
-def draw_mouth(drawing: Drawing, person: Person, dark: Array) -> None:
-    u = drawing.fu * (1 / person.mouth_width)
-    bow = np.maximum(1 - u * u, 0)
-    mouth = bow > 0
-    v = drawing.fv - person.mouth_y - person.smile * (0.5 - u * u)  # corners rise with a smile
-    cupid = 1 - 0.35 * np.exp(-((u * 5) ** 2))
-    drawing.paint(drawing.soft(np.minimum(v + person.lip_height * bow * cupid, -v), 2) * mouth, person.lips * 0.8)
-    drawing.paint(drawing.soft(np.minimum(v, 1.25 * person.lip_height * bow - v), 2) * mouth, person.lips)
-    gap = max(0.0, person.smile - 0.05)
-    if gap > 0:
-        drawing.paint(drawing.soft(gap * bow - np.abs(v)) * mouth, TEETH)
-    drawing.paint(0.8 * np.clip(1 - np.abs(v + gap * bow) * 45, 0, 1) * mouth, dark * 0.4)
+    under_chin = np.clip((v - 0.75) * 1.6, 0.25, 1)  # in the head's shadow
+    neck = np.minimum(0.55 * person.width + 0.25 * np.minimum(v - 1, 0) ** 2 - np.abs(u), v - 0.2)
+    drawing.paint(drawing.soft(neck), person.skin * (light.ambient + light.key * 0.6) * (side * under_chin))
+    cloth = rng.uniform(0.03, 0.6) * _colours(rng.uniform(0.5, 1.2, 3))[0] * (light.ambient + light.key * 0.7)
+    neckline = -_inside(u, v - rng.uniform(0.9, 1.15), 0.45, 0.4)
+    body = drawing.soft(np.minimum(_inside(u, v - 2.35, 1.75, 1.15), neckline))
+    drawing.paint(body, cloth * (side * (1 + 0.12 * texture(rng, (6, 6), (30, 12)))))
 
 
 def draw_hair_behind(drawing: Drawing, person: Person, light: Light, strands: Array) -> None:
-    mask = drawing.ellipse(0, person.hair_length * 0.5 - 0.35, person.width * 1.3, 0.9 + person.hair_length * 0.5, 3, False)
+    half = person.hair_length * 0.5
+    mask = drawing.soft(_inside(drawing.u, drawing.v - half + 0.35, person.width * 1.3, 0.9 + half), 3)
     drawing.paint(mask, person.hair * (light.ambient + light.key * 0.35) * strands)
 
 
 def draw_hair(drawing: Drawing, rng: Generator, person: Person, light: Light, strands: Array) -> None:
     u, v, width = drawing.u, drawing.v, person.width
-    ragged = 0.03 * texture(rng, (4, 30))
-    crown = 1 - (u * (1 / (width * 1.12))) ** 2 - ((v + 0.08) * (1 / 1.1)) ** 2
-    parting = rng.uniform(-0.3, 0.3)
-    forehead = 1 - ((u - parting * 0.3) * (1 / (width * 0.93))) ** 2 - ((v - 0.45) * (1 / (0.45 - person.hairline))) ** 2
-    inside = np.minimum(np.minimum(crown * 0.4, -0.5 * forehead), person.hair_length * 0.9 - v) + ragged
+    crown = _inside(u, v + 0.08, width * 1.12, 1.1)
+    forehead = _inside(u - person.parting, v - 0.45, width * 0.93, 0.45 - person.hairline)
+    inside = np.minimum(np.minimum(crown, -1.3 * forehead), person.hair_length * 0.9 - v) + 0.03 * texture(rng, (4, 30))
     glow = 0.35 + 0.5 * np.clip(u * light.x - v * 0.5 + 0.2, 0, 1)
     drawing.paint(drawing.soft(inside, 2.5), person.hair * (light.ambient + light.key * glow) * strands)
 
 
-# ------------------------------------------------------------------------------------------------- camera and swap
+def draw_head(drawing: Drawing, rng: Generator, person: Person, light: Light) -> None:
+    """Draw ears, skin and features, and light them."""
+    u, v = drawing.u, drawing.v
+    for side in (-1, 1):
+        ear = drawing.soft(_inside(u - side * person.width, v - 0.02, 0.10, 0.20))
+        drawing.paint(ear, person.skin * (0.8 * light.ambient + light.key * (0.36 + 0.24 * side * light.x)))
+    narrowing = person.width * (1 - person.jaw * np.clip(v, 0, 1) ** 2)
+    squared = (u / narrowing) ** 2 + v**2  # of the radius: 1 on the outline
+    outline = drawing.soft((1 - squared) * (0.5 * person.width))
+    drawing.paint(outline, albedo(drawing, rng, person))
+    draw_features(drawing, person)
+    diffuse, shine = shade(drawing, person, light, squared)
+    drawing.paint(outline, drawing.scene * (light.ambient + light.key * diffuse) + light.key * shine)
 
 
-def photograph(rng: Generator, scene: Array) -> Array:
-    """Take a picture: exposure and white balance, lens blur, sensor noise, tone curve.
-
-    Args:
-        rng: Draws the camera.
-        scene: Linear RGB planes.
-
-    Returns:
-        RGB float32 of shape (SIDE, SIDE, 3), 0 to 1 as displayed.
-    """
-    gains = 2 ** rng.normal(0, 0.25) * rng.normal(1, 0.04, (3, 1, 1))
-    image = np.ascontiguousarray((scene * gains.astype("f4")).transpose(1, 2, 0))
-    image = np.maximum(cv2.GaussianBlur(image, None, rng.uniform(0.3, 0.9)), 0)
-    grain = 0.01 * 10 ** rng.uniform(0, 0.7)  # shot noise grows with the root of the light
-    image += grain * np.sqrt(image + 0.02) * rng.standard_normal(image.shape, "f4")
-    image = np.sqrt(np.clip(image, 0, 1))
-    return image + rng.uniform(0, 0.6) * (image * image * (3 - 2 * image) - image)
+def albedo(drawing: Drawing, rng: Generator, person: Person) -> Array:
+    """The skin's own colour: blotches, red cheeks and nose, a beard."""
+    u, v = drawing.fu, drawing.fv
+    skin = person.skin * (1 + person.blotches * texture(rng, (10, 10), (28, 28), (64, 64)))
+    skin[1:] *= 1 - 0.22 * (_bump(np.abs(u) - 0.38, v - 0.28, 0.2) + _bump(u, v - 0.3, 0.13))
+    if person.beard > 0:
+        chin = drawing.soft(v - 0.30 - 0.35 * (1 - np.minimum(np.abs(u) * 2, 1)) ** 2, edge=8)
+        chin *= person.beard * np.clip(0.85 + 0.25 * texture(rng, (48, 48), (90, 90)), 0, 1)
+        skin += (person.hair - skin) * chin
+    return skin
 
 
-def swap_face(rng: Generator, photo: Array, pose: Pose) -> Array:
-    """Put another person's face into a photograph.
-
-    Args:
-        rng: Draws the other person and how well the swap is made.
-        photo: As `photograph` returns it.
-        pose: Where the head stands in it.
-
-    Returns:
-        An image like `photo`.
-    """
-    visible = rng.uniform(0, 1) ** 0.5  # 0 is a perfect swap
-    drawing = Drawing(pose, np.zeros((3, SIDE, SIDE), "f4"))
-    person = draw_person(rng)
-    draw_head(drawing, rng, person, draw_light(rng))
-    face = photograph(rng, drawing.image)
-    face = warp(rng, generate(rng, face, visible), visible)
-    soft = drawing.ellipse(0, 0.20, rng.uniform(0.50, 0.60), rng.uniform(0.60, 0.70), edge=1)
-    face = match_colour(rng, face, photo, (soft > 0.5).astype("u1"), visible)
-    mask = cv2.GaussianBlur(soft, None, rng.uniform(0.8, 1.5) + 4 * (1 - visible))[..., None]
-    return photo + (face - photo) * mask
+def shade(drawing: Drawing, person: Person, light: Light, squared: Array) -> tuple[Array, Array]:
+    """Light an ellipsoid with a nose, eye sockets, cheeks, lips and a chin; return the diffuse and the specular part."""
+    u, v, across = drawing.fu, drawing.fv, np.abs(drawing.fu)
+    down_nose = np.clip((v - person.eye_y + 0.1) * (1 / (person.nose_y - person.eye_y + 0.1)), 0, 1)
+    ridge = down_nose * np.clip((person.nose_y + 0.06 - v) * 12, 0, 1) * np.exp(-((u / (0.06 + 0.06 * down_nose)) ** 2))
+    height = 0.75 * np.sqrt(np.maximum(1 - squared, 0.02)) + 0.20 * ridge
+    height += 0.05 * _bump(u, v - person.nose_y, person.nose_width) + 0.05 * _bump(across - 0.4, v - 0.22, 0.2)
+    height -= 0.07 * _bump(across - person.eye_x * 0.95, v - person.eye_y, 0.15)
+    height += 0.05 * _bump(u * 0.6, v - person.mouth_y, 0.11) + 0.06 * _bump(u, v - 0.88, 0.16)
+    slope = -1 / (8 * drawing.pixel)  # the weights of Sobel's kernel add up to 8
+    nx, ny = cv2.Sobel(height, -1, 1, 0, scale=slope), cv2.Sobel(height, -1, 0, 1, scale=slope)
+    norm = 1 / np.sqrt(nx * nx + ny * ny + 1)
+    towards = (nx * light.x + ny * light.y + light.z) * norm
+    diffuse = np.maximum(towards * 0.85 + 0.15, 0)  # wrapped: skin scatters light past the edge of the shadow
+    shine = np.maximum((towards + norm) * (1 / (2 + 2 * light.z) ** 0.5), 0)  # Blinn's half vector, to the 16th power
+    for _ in range(4):
+        shine = shine * shine
+    return diffuse, 0.12 * shine
 
 
-def generate(rng: Generator, face: Array, visible: float) -> Array:
-    """Lose what a generator of low resolution loses."""
-    size = int(SIDE * (1 - visible * rng.uniform(0.3, 0.75)))
-    small = cv2.resize(face, (size, size), interpolation=cv2.INTER_AREA)
-    return cv2.resize(small, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+def draw_features(drawing: Drawing, person: Person) -> None:
+    """Draw eyes, brows, nostrils and mouth, in unlit colours."""
+    dark = person.skin * 0.3
+    for side in (-1, 1):
+        draw_eye(drawing.around(side * person.eye_x, person.eye_y - 0.08, 0.25), person, side, dark)
+        x, y = side * person.nose_width * 0.55, person.nose_y + 0.045
+        nose = drawing.around(x, y, 0.1)
+        nose.paint(0.8 * nose.ellipse(x, y, 0.045, 0.028, 2), dark * 0.7)
+    draw_mouth(drawing.around(0, person.mouth_y, 0.35), person, dark)
 
 
-def warp(rng: Generator, face: Array, visible: float) -> Array:
-    """Move the face as a swap does whose landmarks are a little off: affine, and slightly elastic."""
-    matrix = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), rng.normal(0, 2 * visible), rng.normal(1, 0.02 * visible))
-    matrix[:, 2] += rng.normal(0, 1.0 * visible, 2)
-    y, x = np.mgrid[0:SIDE, 0:SIDE].astype("f4")
-    bend = cv2.resize(rng.normal(0, 0.8 * visible, (5, 5, 2)).astype("f4"), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
-    (a, b, c), (d, e, f) = matrix.astype("f4")
-    return cv2.remap(face, a * x + b * y + c + bend[..., 0], d * x + e * y + f + bend[..., 1], cv2.INTER_CUBIC, None, cv2.BORDER_REFLECT)
+def draw_eye(drawing: Drawing, person: Person, side: int, dark: Array) -> None:
+    x, y, height = side * person.eye_x, person.eye_y, person.eye_height
+    u, v = drawing.fu - x, drawing.fv - y
+    arch = height * (1 - (u * (1 / person.eye_width)) ** 2)
+    lid = v + arch  # distance below the upper lid's edge
+    drawing.paint(0.5 * np.clip(1 - np.abs(lid + 0.05) * 25, 0, 1) * (arch > 0), dark)  # the fold above the lid
+    opening = drawing.soft(np.minimum(lid, 0.8 * arch - v))
+    drawing.paint(opening, EYE_WHITE * np.clip(0.45 + lid * 8, 0.4, 1))
+    y -= 0.2 * height
+    drawing.paint(drawing.ellipse(x, y, 0.075, 0.075) * opening, person.iris)
+    drawing.paint(drawing.ellipse(x, y, 0.035, 0.035) * opening, person.iris * 0.1)
+    drawing.paint(drawing.ellipse(x + 0.025, y - 0.03, 0.018, 0.018, 1) * opening, GLINT)
+    drawing.paint(0.85 * np.clip(1.2 - np.abs(lid) * 35, 0, 1) * (arch > -0.01), dark * 0.3)  # lashes
+    outwards = u * (side / (person.eye_width * 1.35))
+    bend = outwards * outwards
+    brow = v + person.brow_height + 0.03 - 0.06 * bend - 0.05 * person.brow_tilt * outwards
+    thickness = person.brow_thickness * np.clip(1.1 - 0.5 * outwards - bend * bend, -1, 1)
+    drawing.paint(0.8 * drawing.soft(thickness - np.abs(brow), 2), person.hair * 0.8 + person.skin * 0.08)
 
 
-def match_colour(rng: Generator, face: Array, photo: Array, region: Array, visible: float) -> Array:
-    """Give the face the mean and spread of what it replaces (Reinhard et al. 2001), but for an error."""
-    mean, std = cv2.meanStdDev(face, mask=region)
-    wanted_mean, wanted_std = cv2.meanStdDev(photo, mask=region)
-    error = visible * (rng.normal(0, 0.04) + rng.normal(0, 0.03, 3))
-    scale = np.clip(wanted_std / (std + 1e-3), 0.6, 1.5)[:, 0]
-    return (face - mean[:, 0].astype("f4")) * scale.astype("f4") + (wanted_mean[:, 0] + error).astype("f4")
+def draw_mouth(drawing: Drawing, person: Person, dark: Array) -> None:
+    u = drawing.fu * (1 / person.mouth_width)
+    v = drawing.fv - person.mouth_y - person.smile * (0.5 - u * u)  # corners rise with a smile
+    bow = np.maximum(1 - u * u, 0)
+    between_corners = bow > 0
+    cupid = 1 - 0.35 * np.exp(-((u * 5) ** 2))
+    upper = drawing.soft(np.minimum(v + person.lip_height * bow * cupid, -v), 2)
+    lower = drawing.soft(np.minimum(v, 1.25 * person.lip_height * bow - v), 2)
+    drawing.paint(upper * between_corners, person.lips * 0.8)
+    drawing.paint(lower * between_corners, person.lips)
+    gap = max(0.0, person.smile - 0.05)
+    if gap > 0:
+        drawing.paint(drawing.soft(gap * bow - np.abs(v)) * between_corners, TEETH)
+    drawing.paint(0.8 * np.clip(1 - np.abs(v + gap * bow) * 45, 0, 1) * between_corners, dark * 0.4)
 
 
-def publish(rng: Generator, photo: Array) -> bytes:
-    """What happens to any picture on its way: colours changed, shrunk and enlarged, blurred, saved as JPEG."""
-    if rng.random() < 0.4:
-        size = int(SIDE * rng.uniform(0.6, 0.95))
-        photo = cv2.resize(cv2.resize(photo, (size, size), interpolation=cv2.INTER_AREA), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
-    if rng.random() < 0.3:
-        photo = cv2.GaussianBlur(photo, None, rng.uniform(0.3, 0.7))
-    photo = photo * rng.normal(1, 0.04, 3).astype("f4")
-    pixels = np.rint(np.clip(photo, 0, 1) * 255).astype("u1")
-    quality = int(rng.integers(70, 98))
-    return cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+def texture(rng: Generator, *grids: tuple[int, int]) -> Array:
+    """Return smooth noise of about unit variance: random grids of so many rows and columns, enlarged and added up."""
+    total = np.zeros((SIDE, SIDE), "f4")
+    for grid in grids:
+        total += cv2.resize(rng.standard_normal(grid, "f4"), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+    return total * (1 / len(grids) ** 0.5)
 
 
-# ---------------------------------------------------------------------------------------------------- the data set
+def _between(colours: Array, place: float) -> Array:
+    """Return the colour at `place`, 0 to 1, of a palette."""
+    low, part = divmod(place * (len(colours) - 1), 1)
+    return colours[int(low)] * (1 - part) + colours[min(int(low) + 1, len(colours) - 1)] * part
 
 
-def draw_pair(seed: int, number: int) -> tuple[bytes, bytes]:
-    """Draw a real image and a fake of the same scene, taken with different cameras; return two JPEG files."""
-    rng = np.random.default_rng((seed, number))
-    pose = draw_pose(rng)
-    scene = draw_portrait(rng, draw_person(rng), pose, draw_light(rng))
-    real = publish(rng, photograph(rng, scene))
-    return real, publish(rng, swap_face(rng, photograph(rng, scene), pose))
-
-
-# --------------------------------------------------------------------------------------------------------- helpers
-
-
-def _between(rng: Generator, colours: Array) -> Array:
-    """A colour between two neighbours of a palette."""
-    place = rng.uniform(0, len(colours) - 1)
-    low = int(place)
-    mixed = colours[low] + (colours[low + 1] - colours[low]) * (place - low)
-    return mixed.astype("f4").reshape(3, 1, 1)
-
-
-def _triple(rng: Generator, *ranges: tuple[float, float]) -> Array:
-    return np.array([rng.uniform(*bounds) for bounds in ranges], "f4").reshape(3, 1, 1)
+def _inside(x: Array, y: Array, rx: float, ry: float) -> Array:
+    """Return about the signed distance to an ellipse's outline, positive inside."""
+    return (1 - (x * (1 / rx)) ** 2 - (y * (1 / ry)) ** 2) * (0.5 * min(rx, ry))
 
 
 def _bump(x: Array, y: Array, radius: float) -> Array:
     return np.exp((x * x + y * y) * (-1 / radius**2))
+
+
+# ------------------------------------------------------------------------------------------------------ camera and swap
+
+
+def photograph(rng: Generator, scene: Array) -> Array:
+    """Take a picture of a scene: exposure and white balance, lens blur, sensor noise, tone curve."""
+    # White balance errs widely, so that the tint of a face tells little unless it is compared with what is around it.
+    exposure, warmth, tint = 2 ** rng.normal(0, 0.25), rng.normal(0, 0.08), rng.normal(0, 0.10)
+    gains = exposure * (1 + _colours((warmth - tint / 2, tint, -warmth - tint / 2))[0])
+    image = np.ascontiguousarray((scene * np.maximum(gains, 0.1)).transpose(1, 2, 0), "f4")
+    image = cv2.GaussianBlur(image, None, rng.uniform(0.3, 0.8))
+    grain = 0.01 * 10 ** rng.uniform(0, 0.7)
+    image += grain * np.sqrt(np.maximum(image, 0) + 0.02) * rng.standard_normal(image.shape, "f4")  # shot noise, and a floor
+    image = np.sqrt(np.clip(image, 0, 1))  # close to the gamma of sRGB
+    return image + rng.uniform(0, 0.6) * (image * image * (3 - 2 * image) - image)
+
+
+def publish(rng: Generator, photo: Array) -> bytes:
+    """Do what may happen to any picture on its way to us: shrunk and enlarged, blurred, saved as JPEG."""
+    if rng.random() < 0.4:
+        photo = _resample(photo, rng.uniform(0.65, 0.95))
+    if rng.random() < 0.3:
+        photo = cv2.GaussianBlur(photo, None, rng.uniform(0.3, 0.7))
+    pixels = np.rint(np.clip(photo, 0, 1) * 255).astype("u1")
+    return cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(70, 98))])[1].tobytes()
+
+
+def swap_face(rng: Generator, photo: Array, pose: Pose) -> Array:
+    """Put another person's face, under another light and from another camera, into a photograph of a head at `pose`."""
+    visible = rng.uniform(0, 1) ** 0.5  # how badly it is done: 0 leaves almost no trace
+    drawing = Drawing(pose, np.zeros((3, SIDE, SIDE), "f4"))
+    draw_head(drawing, rng, Person(rng), Light(rng))
+    face = generate(rng, photograph(rng, drawing.image), visible)
+    face = warp(rng, face, visible)
+    oval = drawing.ellipse(0, 0.20, rng.uniform(0.50, 0.60), rng.uniform(0.60, 0.70))
+    face = match_colour(rng, face, photo, oval, visible)
+    mask = cv2.GaussianBlur(oval, None, rng.uniform(0.8, 1.5) + 4 * (1 - visible))[..., None]
+    return photo + (face - photo) * mask
+
+
+def generate(rng: Generator, face: Array, visible: float) -> Array:
+    """Lose the detail that a generator of low resolution loses, then sharpen, as swapping tools do to hide it."""
+    face = _resample(face, 1 - visible * rng.uniform(0.2, 0.6))
+    return face + rng.uniform(0, 1.2) * (face - cv2.GaussianBlur(face, None, 1.2))
+
+
+def warp(rng: Generator, face: Array, visible: float) -> Array:
+    """Misplace the face as landmarks that are a little off do: turned, scaled, moved and slightly bent."""
+    matrix = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), rng.normal(0, 2 * visible), rng.normal(1, 0.02 * visible))
+    matrix[:, 2] += rng.normal(0, visible, 2)
+    bend = cv2.resize(rng.normal(0, 0.8 * visible, (5, 5, 2)).astype("f4"), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+    pixels = np.mgrid[0:SIDE, 0:SIDE][::-1].transpose(1, 2, 0).astype("f4")
+    return cv2.remap(face, cv2.transform(pixels, matrix.astype("f4")) + bend, None, cv2.INTER_CUBIC, None, cv2.BORDER_REFLECT)
+
+
+def match_colour(rng: Generator, face: Array, photo: Array, oval: Array, visible: float) -> Array:
+    """Give the face the mean and spread of what it replaces (Reinhard et al. 2001), with an error.
+
+    The error has a random part and a greenish cast that all swaps share, as those of one generator do. It is the trace
+    that a small network finds first; it is small against the white balance of `photograph`.
+    """
+    region = (oval > 0.5).astype("u1")
+    (mean, std), (wanted_mean, wanted_std) = cv2.meanStdDev(face, mask=region), cv2.meanStdDev(photo, mask=region)
+    error = rng.normal(0, 0.05) + rng.normal(0, 0.03, (3, 1)) + np.array([[-0.025], [0.05], [-0.025]])
+    spread = np.clip(wanted_std / (std + 1e-3), 0.6, 1.5)
+    return (face - mean.T.astype("f4")) * spread.T.astype("f4") + (wanted_mean + visible * error).T.astype("f4")
+
+
+def _resample(image: Array, factor: float) -> Array:
+    small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+
+
+# --------------------------------------------------------------------------------------------------------- the data set
+
+
+def make(folder: Path, images: int, seed: int) -> Path:
+    """Draw the data set, unless it is there.
+
+    Args:
+        folder: Where to; it gets `Train|Validation|Test/Real|Fake/NNNNN.jpg`, `groups.csv` and a README.
+        images: Images of each class in all splits together, shared out 4 to 1 to 1.
+        seed: The same seed draws the same images, on however many cores.
+
+    Returns:
+        The folder.
+
+    Raises:
+        DataError: If the folder holds something else, or the drawing failed.
+    """
+    readme = README.format(images=images, side=SIDE, seed=seed)
+    if folder.exists():
+        if not (folder / "README.md").is_file() or (folder / "README.md").read_text(encoding="utf-8") != readme:
+            raise DataError(f"{folder} is not what would be drawn there; move or delete it to have it drawn")
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
+        drawn = Path(temporary, folder.name)
+        paths = [file_path(number, images, name) for number in range(images) for name in CLASSES]
+        for parent in {drawn / path.parent for path in paths}:
+            parent.mkdir(parents=True)
+        draw_on_all_cores(drawn, images, seed)
+        with (drawn / "groups.csv").open("w", newline="", encoding="utf-8") as table:
+            csv.writer(table).writerows([("path", "group"), *((path.as_posix(), f"scene-{path.stem}") for path in paths)])
+        (drawn / "README.md").write_text(readme, encoding="utf-8")
+        try:
+            drawn.rename(folder)
+        except OSError:
+            if not folder.exists():  # where it does, another process was first, with the same images
+                raise
+    return folder
+
+
+def file_path(number: int, images: int, class_name: str) -> Path:
+    """Return where image `number` of `images` stands, relative to the data set's folder."""
+    held_out = round(images / 6)
+    train = images - 2 * held_out
+    split = "Train" if number < train else "Validation" if number < train + held_out else "Test"
+    return Path(split, class_name, f"{number:05d}.jpg")
+
+
+def draw_on_all_cores(folder: Path, images: int, seed: int) -> None:
+    """Draw all images in as many processes as there are cores.
+
+    Threads would spend their time waiting for each other, as the drawing is many short steps of Python; a fork beside
+    TensorFlow's threads can hang; and `multiprocessing` would run the caller's own script again. So each process is a
+    fresh Python that imports this module, and writes one byte for each pair of images into a common pipe.
+    """
+    workers = min(os.cpu_count() or 1, 1 + images // 100)
+    ticks, writing_end = os.pipe()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(folder.resolve()), *map(str, (images, seed, workers, worker))],
+            stdout=writing_end,
+            cwd=Path(__file__).resolve().parents[2],
+        )
+        for worker in range(workers)
+    ]
+    os.close(writing_end)
+    try:
+        with tqdm(total=2 * images, desc="Drawing synthetic faces", unit="image", leave=False) as progress:
+            while read := os.read(ticks, 4096):
+                progress.update(2 * len(read))
+        failed = [process for process in processes if process.wait() != 0]
+    finally:
+        os.close(ticks)
+        for process in processes:
+            process.kill()
+            process.wait()
+    if failed:
+        raise DataError(f"the synthetic faces could not be drawn into {folder.parent}; the reason stands above")
+
+
+def draw_share(folder: Path, images: int, seed: int, workers: int, worker: int) -> None:
+    """Draw every `workers`-th pair of images, and write a byte to standard output after each."""
+    cv2.setNumThreads(1)
+    for number in range(worker, images, workers):
+        for class_name, jpeg in zip(CLASSES, draw_pair(seed, number), strict=True):
+            (folder / file_path(number, images, class_name)).write_bytes(jpeg)
+        os.write(1, b".")
+
+
+def draw_pair(seed: int, number: int) -> tuple[bytes, bytes]:
+    """Draw a real image and a fake of the same scene, each with its own camera; return two JPEG files."""
+    rng = np.random.default_rng((seed, number))
+    pose = Pose(rng)
+    scene = draw_portrait(rng, Person(rng), pose, Light(rng))
+    real = photograph(rng, scene)
+    fake = swap_face(rng, photograph(rng, scene), pose)
+    return publish(rng, real), publish(rng, fake)

@@ -19,7 +19,7 @@ def scorer(model: "keras.Model") -> Callable[[np.ndarray], np.ndarray]:
 
     Returns:
         A function from images (N, size, size, 3), uint8, which may be mapped from the disk, to P(fake), shape (N,),
-        float32.
+        float64, so that every later comparison with a threshold is made in the same precision.
     """
     import tensorflow as tf
 
@@ -29,6 +29,6 @@ def scorer(model: "keras.Model") -> Callable[[np.ndarray], np.ndarray]:
 
     def score(images: np.ndarray) -> np.ndarray:
         parts = [forward(np.ascontiguousarray(images[i : i + BATCH])).numpy() for i in range(0, len(images), BATCH)]
-        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+        return np.concatenate(parts).astype(np.float64) if parts else np.zeros(0)
 
     return score

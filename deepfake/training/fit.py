@@ -184,7 +184,7 @@ def _augmented(settings: Augmentation, images: np.ndarray, rng: np.random.Genera
 
 
 def _validate(score: Callable[[np.ndarray], np.ndarray], split: Split) -> dict[str, float]:
-    scores = score(split.images).astype(np.float64)
+    scores = score(split.images)
     if not np.isfinite(scores).all():
         raise DeepfakeError("the model's output on Validation is not finite; lower optimizer.learning_rate")
     return {

@@ -1,0 +1,142 @@
+"""Every choice composes; every mistake is one line that names the key."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from deepfake import config
+from deepfake.config import CONF, Adam, AdamW, Backbone, compose
+from deepfake.errors import ConfigError
+
+ROOT = CONF.parent
+GROUPS = ("dataset", "augmentation", "model", "optimizer", "trainer", "tracking", "experiment")
+CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_composes(group: str, choice: str) -> None:
+    root = ["dataset.root=/faces"] if choice == "folder" else []
+    composed = compose([f"{group}={choice}", *root])
+    if group in ("dataset", "augmentation", "model", "optimizer"):
+        assert getattr(composed, group).name == choice
+
+
+def test_the_default_is_the_seed() -> None:
+    composed = compose([])
+    assert (composed.dataset.name, composed.augmentation.name) == ("synthetic", "standard")
+    assert (composed.model.name, composed.optimizer.name) == ("cnn", "adam")
+
+
+def test_heavy_is_standard_and_more() -> None:
+    standard, heavy = compose(["augmentation=standard"]).augmentation, compose(["augmentation=heavy"]).augmentation
+    assert (heavy.rotation, heavy.shift, heavy.flip) == (standard.rotation, standard.shift, standard.flip)
+    assert standard.jpeg is None
+    assert (heavy.jpeg.prob, heavy.jpeg.range) == (0.5, [30, 100])
+
+
+def test_values_arrive_typed() -> None:
+    composed = compose(["optimizer=adamw", "optimizer.learning_rate=3e-4", "model=xception", "seed=7"])
+    assert isinstance(composed.optimizer, AdamW)
+    assert isinstance(composed.optimizer, Adam)
+    assert composed.optimizer.learning_rate == 3e-4
+    assert isinstance(composed.model, Backbone)
+    assert composed.seed == 7
+
+
+def test_yaml_round_trip() -> None:
+    composed = compose(["augmentation=heavy", "model=meso4", "optimizer=sgd"])
+    assert config.from_yaml(config.to_yaml(composed)) == composed
+
+
+def test_flat_keys_are_those_that_are_typed() -> None:
+    flat = config.flatten(compose(["trainer.epochs=3"]))
+    assert flat["trainer.epochs"] == 3
+    assert flat["augmentation.rotation.range"] == [-20.0, 20.0]
+
+
+MISTAKES = [
+    ("optimizer.learning_rat=1", "optimizer.learning_rat: no such key (did you mean learning_rate?)"),
+    ("+optimizer.lr=1", "optimizer.lr: no such key"),
+    ("+foo=1", "foo: no such key; there are: augmentation"),
+    ("+model._target_=os.system", "model._target_: no such key"),
+    ("augmentation=hevy", "augmentation=hevy: no such choice (did you mean heavy?); there are: heavy, none, standard"),
+    ("agumentation=heavy", "agumentation: no such key (did you mean augmentation?)"),
+    ("dataset=folder", "dataset.root is missing"),
+    ("dataset.root=/faces", "dataset.root: this choice has no such key; it belongs to dataset=folder"),
+    ("augmentation.blur.prob=1", "augmentation.blur is null here"),
+    ("optimizer.learning_rate=abc", "optimizer.learning_rate=abc: should be a valid number"),
+    ("optimizer.learning_rate=-1", "optimizer.learning_rate=-1: should be greater than 0"),
+    ("optimizer.learning_rate=nan", "optimizer.learning_rate=nan: should be a finite number"),
+    ("optimizer.learning_rate=inf", "optimizer.learning_rate=inf: should be a finite number"),
+    ("trainer.batch_size=0", "trainer.batch_size=0: should be greater than or equal to 1"),
+    ("trainer.batch_size=1.5", "trainer.batch_size=1.5: should be a valid integer"),
+    ("trainer.epochs=true", "trainer.epochs=True: should be a valid integer"),
+    ("trainer.epochs=9999999999999999999", "trainer.epochs=9999999999999999999: should be less than or equal to"),
+    ("trainer.precision=int8", "trainer.precision=int8: should be 'auto', 'float32' or 'bfloat16'"),
+    ("dataset.image_size=0", "dataset.image_size=0: should be greater than or equal to 16"),
+    ("dataset.max_unreadable=1.1", "dataset.max_unreadable=1.1: should be less than or equal to 1"),
+    ("dataset.limit=${nope}", "dataset.limit: Interpolation key 'nope' not found"),
+    ("model.name=foo", "model.name=foo: should be one of 'cnn', 'cnn_bn'"),
+    ("seed=", "seed=: should be a valid integer"),
+    ("seed=-1", "seed=-1: should be greater than or equal to 0"),
+    ("~trainer.epochs", "trainer.epochs is missing"),
+    ("trainer=5", "Config group override must be a string or a list"),
+]
+
+
+@pytest.mark.parametrize(("override", "line"), MISTAKES)
+def test_a_mistake_is_one_line(override: str, line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose([override])
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_range_has_its_limits() -> None:
+    with pytest.raises(ConfigError, match=r"augmentation.jpeg=.*1 <= low <= high <= 100"):
+        compose(["augmentation=heavy", "augmentation.jpeg.range=[90,30]"])
+
+
+def test_a_mistake_in_a_file_is_found(tmp_path: Path) -> None:
+    tree = config.to_dict(compose([]))
+    tree["augmentation"]["strenght"] = 1
+    with pytest.raises(ConfigError, match="augmentation.strenght: no such key"):
+        config.validate(tree)
+
+
+@pytest.mark.parametrize("override", ["trainer.epochz=1", "+foo=1", "augmentation=hevy", "trainer.epochs=-1", "trainer=5"])
+def test_run_answers_a_mistake_with_one_line_and_exit_code_1(override: str) -> None:
+    done = subprocess.run([sys.executable, "run.py", override], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not done.stdout
+
+
+@pytest.mark.parametrize("argument", ["--help", "--cfg=job", "trainer.epochs=-1"])
+def test_nothing_heavy_is_imported_to_answer(argument: str) -> None:
+    program = f"""
+        import runpy, sys
+        sys.argv = ["run.py", {argument!r}]
+        try:
+            runpy.run_path("run.py", run_name="__main__")
+        except SystemExit:
+            pass
+        heavy = {{"tensorflow", "keras", "mlflow", "gradio", "matplotlib", "sklearn"}} & set(sys.modules)
+        assert not heavy, heavy
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_names_every_choice() -> None:
+    done = subprocess.run([sys.executable, "run.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for group, choice in CHOICES:
+        if group not in ("trainer", "tracking"):
+            line = next(line for line in done.stdout.splitlines() if line.strip().startswith(group + " "))
+            assert choice in line, (group, choice)

@@ -4,6 +4,9 @@ import os
 import sys
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from deepfake import quiet
@@ -18,17 +21,23 @@ TRACEBACKS = "HYDRA_FULL_ERROR" in os.environ
 @hydra.main(config_path=str(CONF), config_name="config", version_base=None)
 def main(composed: DictConfig) -> float:
     """Run one job; returns the validation AUC, for sweepers."""
-    config = validate(composed)
-    if config.resume:
-        _refuse_overrides()
-    quiet.import_tensorflow()
-    from deepfake import experiment
+    try:
+        config = validate(composed)
+        if config.resume:
+            _refuse_overrides()
+        quiet.import_tensorflow()
+        from deepfake import experiment
 
-    return experiment.run(config)
+        return experiment.run(config)
+    except DeepfakeError as error:
+        complain(error)
+        if TRACEBACKS or HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise  # a sweep goes on with its other jobs, and Hydra then names the one that failed
+        sys.exit(1)
 
 
 def _refuse_overrides() -> None:
-    extra = [o for o in hydra.core.hydra_config.HydraConfig.get().overrides.task if not o.startswith("resume=")]
+    extra = [override for override in HydraConfig.get().overrides.task if not override.startswith("resume=")]
     if extra:
         raise ConfigError(f"resume takes its settings from the run it continues; remove {' '.join(extra)}")
 
@@ -40,14 +49,13 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         complain("interrupted")
         sys.exit(130)
-    except DeepfakeError as error:
+    except DeepfakeError:
         if TRACEBACKS:
             raise
-        complain(error)
         sys.exit(1)
-    except (hydra.errors.HydraException, ValueError) as error:
+    except (HydraException, ValueError) as error:
         group_given_a_value = str(error).startswith("Config group override")  # Hydra's own ValueError
-        if TRACEBACKS or not (isinstance(error, hydra.errors.HydraException) or group_given_a_value):
+        if TRACEBACKS or not (isinstance(error, HydraException) or group_given_a_value):
             raise
         complain(explain(error))
         sys.exit(1)

@@ -27,9 +27,9 @@ SIDE = 96  # pixels, width and height of every image
 CLASSES = ("Real", "Fake")
 README = """# Synthetic faces
 
-{images} Real and {images} Fake images of {side} x {side} px, drawn from seed {seed} by `deepfake/data/synthetic.py` (drawing 1).
-Each fake is a real scene with another drawn face swapped in; `groups.csv` tells which belong together. They are here so
-that the framework can be tried at once. How well a detector does on them proves nothing about real deepfakes.
+{images} Real and {images} Fake images of {side} x {side} px, drawn from seed {seed} by `deepfake/data/synthetic.py`,
+version 1. Each fake is a real scene with another drawn face swapped in; `groups.csv` tells which belong together. They
+are here to try the framework with at once; how well a detector does on them proves nothing about real deepfakes.
 """
 WORKER = """import sys
 from pathlib import Path
@@ -85,7 +85,7 @@ class Pose:
 
 
 class Light:
-    """A lamp in the direction `x, y, z` (right, down, to the viewer; unit length) of colour `key`, and the room's light."""
+    """A lamp of colour `key` in direction `x, y, z` (right, down, to the viewer; unit length), and the room's light."""
 
     def __init__(self, rng: Generator) -> None:
         x, y, z = rng.uniform((-0.9, -0.8, 0.5), (0.9, 0.1, 1.0)).tolist()
@@ -221,7 +221,7 @@ def albedo(drawing: Drawing, rng: Generator, person: Person) -> Array:
 
 
 def shade(drawing: Drawing, person: Person, light: Light, squared: Array) -> tuple[Array, Array]:
-    """Light an ellipsoid with a nose, eye sockets, cheeks, lips and a chin; return the diffuse and the specular part."""
+    """Light an ellipsoid with nose, eye sockets, cheeks, lips and chin; return the diffuse and the specular part."""
     u, v, across = drawing.fu, drawing.fv, np.abs(drawing.fu)
     down_nose = np.clip((v - person.eye_y + 0.1) * (1 / (person.nose_y - person.eye_y + 0.1)), 0, 1)
     ridge = down_nose * np.clip((person.nose_y + 0.06 - v) * 12, 0, 1) * np.exp(-((u / (0.06 + 0.06 * down_nose)) ** 2))
@@ -316,12 +316,12 @@ def _bump(x: Array, y: Array, radius: float) -> Array:
 def photograph(rng: Generator, scene: Array) -> Array:
     """Take a picture of a scene: exposure and white balance, lens blur, sensor noise, tone curve."""
     # White balance errs widely, so that the tint of a face tells little unless it is compared with what is around it.
-    exposure, warmth, tint = 2 ** rng.normal(0, 0.25), rng.normal(0, 0.08), rng.normal(0, 0.10)
+    exposure, warmth, tint = 2 ** rng.normal(0, 0.25), rng.normal(0, 0.08), rng.normal(0, 0.08)
     gains = exposure * (1 + _colours((warmth - tint / 2, tint, -warmth - tint / 2))[0])
     image = np.ascontiguousarray((scene * np.maximum(gains, 0.1)).transpose(1, 2, 0), "f4")
     image = cv2.GaussianBlur(image, None, rng.uniform(0.3, 0.8))
-    grain = 0.01 * 10 ** rng.uniform(0, 0.7)
-    image += grain * np.sqrt(np.maximum(image, 0) + 0.02) * rng.standard_normal(image.shape, "f4")  # shot noise, and a floor
+    grain = 0.01 * 10 ** rng.uniform(0, 0.7) * np.sqrt(np.maximum(image, 0) + 0.02)  # shot noise, and a floor
+    image += grain * rng.standard_normal(image.shape, "f4")
     image = np.sqrt(np.clip(image, 0, 1))  # close to the gamma of sRGB
     return image + rng.uniform(0, 0.6) * (image * image * (3 - 2 * image) - image)
 
@@ -341,7 +341,7 @@ def swap_face(rng: Generator, photo: Array, pose: Pose) -> Array:
     visible = rng.uniform(0, 1) ** 0.5  # how badly it is done: 0 leaves almost no trace
     drawing = Drawing(pose, np.zeros((3, SIDE, SIDE), "f4"))
     draw_head(drawing, rng, Person(rng), Light(rng))
-    face = generate(rng, photograph(rng, drawing.image), visible)
+    face = generate(rng, photograph(rng, drawing.scene), visible)
     face = warp(rng, face, visible)
     oval = drawing.ellipse(0, 0.20, rng.uniform(0.50, 0.60), rng.uniform(0.60, 0.70))
     face = match_colour(rng, face, photo, oval, visible)
@@ -352,7 +352,7 @@ def swap_face(rng: Generator, photo: Array, pose: Pose) -> Array:
 def generate(rng: Generator, face: Array, visible: float) -> Array:
     """Lose the detail that a generator of low resolution loses, then sharpen, as swapping tools do to hide it."""
     face = _resample(face, 1 - visible * rng.uniform(0.2, 0.6))
-    return face + rng.uniform(0, 1.2) * (face - cv2.GaussianBlur(face, None, 1.2))
+    return face + rng.uniform(0, 1.5) * (face - cv2.GaussianBlur(face, None, 1.2))
 
 
 def warp(rng: Generator, face: Array, visible: float) -> Array:
@@ -361,7 +361,8 @@ def warp(rng: Generator, face: Array, visible: float) -> Array:
     matrix[:, 2] += rng.normal(0, visible, 2)
     bend = cv2.resize(rng.normal(0, 0.8 * visible, (5, 5, 2)).astype("f4"), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
     pixels = np.mgrid[0:SIDE, 0:SIDE][::-1].transpose(1, 2, 0).astype("f4")
-    return cv2.remap(face, cv2.transform(pixels, matrix.astype("f4")) + bend, None, cv2.INTER_CUBIC, None, cv2.BORDER_REFLECT)
+    source = cv2.transform(pixels, matrix.astype("f4")) + bend
+    return cv2.remap(face, source, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
 
 
 def match_colour(rng: Generator, face: Array, photo: Array, oval: Array, visible: float) -> Array:
@@ -372,7 +373,7 @@ def match_colour(rng: Generator, face: Array, photo: Array, oval: Array, visible
     """
     region = (oval > 0.5).astype("u1")
     (mean, std), (wanted_mean, wanted_std) = cv2.meanStdDev(face, mask=region), cv2.meanStdDev(photo, mask=region)
-    error = rng.normal(0, 0.05) + rng.normal(0, 0.03, (3, 1)) + np.array([[-0.025], [0.05], [-0.025]])
+    error = rng.normal(0, 0.04) + rng.normal(0, 0.03, (3, 1)) + np.array([[-0.025], [0.05], [-0.025]])
     spread = np.clip(wanted_std / (std + 1e-3), 0.6, 1.5)
     return (face - mean.T.astype("f4")) * spread.T.astype("f4") + (wanted_mean + visible * error).T.astype("f4")
 
@@ -412,7 +413,8 @@ def make(folder: Path, images: int, seed: int) -> Path:
             parent.mkdir(parents=True)
         draw_on_all_cores(drawn, images, seed)
         with (drawn / "groups.csv").open("w", newline="", encoding="utf-8") as table:
-            csv.writer(table).writerows([("path", "group"), *((path.as_posix(), f"scene-{path.stem}") for path in paths)])
+            rows = [(path.as_posix(), f"scene-{path.stem}") for path in paths]
+            csv.writer(table).writerows([("path", "group"), *rows])
         (drawn / "README.md").write_text(readme, encoding="utf-8")
         try:
             drawn.rename(folder)

@@ -41,8 +41,8 @@ def save(path: Path, progress: Progress, model: "keras.Model") -> None:
     """
     arrays = {"history": np.frombuffer(json.dumps(progress.history).encode(), np.uint8)}
     arrays |= {f"best_{i}": value for i, value in enumerate(progress.best_weights)}
-    arrays |= {f"model_{i}": np.asarray(variable) for i, variable in enumerate(model.variables)}
-    arrays |= {f"optimizer_{i}": np.asarray(variable) for i, variable in enumerate(model.optimizer.variables)}
+    arrays |= {f"model_{i}": variable.numpy() for i, variable in enumerate(model.variables)}
+    arrays |= {f"optimizer_{i}": variable.numpy() for i, variable in enumerate(model.optimizer.variables)}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:

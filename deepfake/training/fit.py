@@ -143,7 +143,7 @@ def _phases(config: Config) -> list[Phase]:
 
 def _compile(model: keras.Model, config: Config, phase: Phase, steps: int) -> None:
     if isinstance(config.model, Backbone) and config.model.weights is not None:
-        (models.freeze if phase.frozen else models.unfreeze)(model)
+        models.freeze(model, config.model) if phase.frozen else models.unfreeze(model)
     model.compile(
         optimizer=optimizers.build(config.optimizer, steps, phase.stop - phase.start, phase.factor),
         loss=keras.losses.BinaryCrossentropy(label_smoothing=config.trainer.label_smoothing),
@@ -152,7 +152,7 @@ def _compile(model: keras.Model, config: Config, phase: Phase, steps: int) -> No
 
 
 def _train_epoch(model: keras.Model, config: Config, split: Split, plan: Plan, epoch: int) -> dict[str, float]:
-    rate = float(model.optimizer.learning_rate)
+    rate = _learning_rate(model)
     images = min(plan.steps * plan.batch_size, len(split.labels))
     started = time.perf_counter()
     logs = model.fit(
@@ -186,7 +186,7 @@ def _augmented(settings: Augmentation, images: np.ndarray, rng: np.random.Genera
 def _validate(score: Callable[[np.ndarray], np.ndarray], split: Split) -> dict[str, float]:
     scores = score(split.images)
     if not np.isfinite(scores).all():
-        raise DeepfakeError("the model's output on Validation is not finite; lower optimizer.learning_rate")
+        raise DeepfakeError("training diverged: P(fake) is not finite on Validation; set optimizer.clip_norm=1")
     return {
         "val_loss": float(log_loss(split.labels, np.clip(scores, 1e-7, 1 - 1e-7))),
         "val_accuracy": float(accuracy_score(split.labels, scores >= 0.5)),
@@ -208,7 +208,11 @@ def _lower_rate_on_plateau(model: keras.Model, config: Config, progress: Progres
     if config.optimizer.schedule == "plateau":
         waited = _epochs_since_best(progress)
         if waited and waited % config.optimizer.plateau_patience == 0:
-            model.optimizer.learning_rate = float(model.optimizer.learning_rate) * config.optimizer.plateau_factor
+            model.optimizer.learning_rate = _learning_rate(model) * config.optimizer.plateau_factor
+
+
+def _learning_rate(model: keras.Model) -> float:
+    return float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
 
 
 def _set_seeds(config: Config) -> None:

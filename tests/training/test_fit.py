@@ -1,0 +1,181 @@
+"""Training keeps the best weights, and an interruption changes nothing."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepfake.config import Config, compose
+from deepfake.data import Data, load
+from deepfake.errors import DataError, DeepfakeError
+from deepfake.training import fit
+from deepfake.training.fit import Trained, class_weights, train
+
+
+@pytest.fixture(scope="module")
+def config(small: list[str]) -> Config:
+    return compose([*small, "augmentation=heavy", "trainer.epochs=4", "trainer.early_stopping=null"])
+
+
+@pytest.fixture(scope="module")
+def data(config: Config) -> Data:
+    return load(config.dataset)
+
+
+def with_trainer(config: Config, **changes: object) -> Config:
+    return replace(config, trainer=replace(config.trainer, **changes))
+
+
+def run(config: Config, data: Data, path: Path, stop_after: int | None = None) -> tuple[Trained | None, list[dict]]:
+    """Train; with `stop_after`, interrupt it as Ctrl-C would after so many epochs."""
+    epochs: list[dict] = []
+
+    def report(epoch: int, metrics: dict[str, float]) -> None:
+        epochs.append(metrics)
+        if len(epochs) == stop_after:
+            raise KeyboardInterrupt
+
+    try:
+        return train(config, data, path, report), epochs
+    except KeyboardInterrupt:
+        return None, epochs
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["optimizer=adamw", "optimizer.schedule=cosine", "optimizer.warmup_epochs=1"],
+        ["optimizer=sgd", "optimizer.schedule=plateau", "optimizer.plateau_patience=1", "optimizer.learning_rate=0.5"],
+    ],
+)
+def test_resumed_equals_uninterrupted(small: list[str], data: Data, tmp_path: Path, overrides: list[str]) -> None:
+    config = compose([*small, "augmentation=heavy", "trainer.epochs=4", "trainer.early_stopping=null", *overrides])
+    whole, epochs = run(config, data, tmp_path / "whole.npz")
+    nothing, before = run(config, data, tmp_path / "parts.npz", stop_after=2)
+    resumed, after = run(config, data, tmp_path / "parts.npz")
+    assert whole is not None
+    assert nothing is None
+    assert resumed is not None
+    assert len(before) == 2
+    for expected, got in zip(epochs, after, strict=True):
+        for name in ("loss", "val_auc", "val_loss", "learning_rate"):
+            assert got[name] == pytest.approx(expected[name], abs=1e-6), name
+    for expected, got in zip(whole.model.get_weights(), resumed.model.get_weights(), strict=True):
+        np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_a_pretrained_backbone_is_frozen_then_fine_tuned(small: list[str], data: Data, tmp_path: Path) -> None:
+    import keras
+
+    backbone = keras.applications.MobileNetV3Small((32, 32, 3), include_top=False, weights=None)
+    backbone.save_weights(tmp_path / "backbone.weights.h5")
+    small = [override for override in small if not override.startswith("model.")]
+    weights = f"model.weights={tmp_path / 'backbone.weights.h5'}"
+    config = compose([*small, "model=mobilenet_v3", weights, "model.frozen_epochs=1", "trainer.limit_batches=2"])
+    frozen, _ = run(with_trainer(config, epochs=1), data, tmp_path / "frozen.npz")
+    run(config, data, tmp_path / "parts.npz", stop_after=1)
+    tuned, epochs = run(config, data, tmp_path / "parts.npz")
+    assert [epoch["learning_rate"] for epoch in epochs] == pytest.approx([1e-3, 1e-4])
+    assert frozen is not None
+    assert tuned is not None
+    before = {weight.tobytes() for weight in backbone.get_weights()}
+    assert before <= {weight.tobytes() for weight in frozen.model.get_weights()}
+    assert len(frozen.model.trainable_weights) == 2
+    assert len(tuned.model.trainable_weights) > 2
+
+
+def test_the_best_weights_are_restored(config: Config, data: Data, tmp_path: Path) -> None:
+    from sklearn.metrics import roc_auc_score
+
+    from deepfake.models.scoring import scorer
+
+    trained, epochs = run(config, data, tmp_path / "c.npz")
+    assert trained is not None
+    aucs = [epoch["val_auc"] for epoch in epochs]
+    assert trained.best_epoch == aucs.index(max(aucs)) + 1
+    validation = data.splits["Validation"]
+    assert roc_auc_score(validation.labels, scorer(trained.model)(validation.images)) == pytest.approx(max(aucs), abs=1e-6)
+
+
+def test_training_stops_early(config: Config, data: Data, tmp_path: Path) -> None:
+    stuck = replace(config, optimizer=replace(config.optimizer, learning_rate=1e-12))
+    trained, epochs = run(with_trainer(stuck, epochs=9, early_stopping=2), data, tmp_path / "c.npz")
+    assert trained is not None
+    assert len(epochs) == trained.best_epoch + 2 < 9
+
+
+def test_a_diverging_loss_says_what_to_do(small: list[str], data: Data, tmp_path: Path) -> None:
+    config = compose([*small, "optimizer=adamw", "optimizer.learning_rate=100", "optimizer.weight_decay=10"])
+    with pytest.raises(DeepfakeError, match="training diverged"):
+        run(with_trainer(config, epochs=20, early_stopping=None), data, tmp_path / "c.npz")
+
+
+def test_fewer_images_than_a_batch(config: Config, data: Data, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"Train has 96 images, fewer than trainer.batch_size=97"):
+        run(with_trainer(config, batch_size=97), data, tmp_path / "c.npz")
+
+
+def test_a_limit_on_the_batches(config: Config, data: Data, tmp_path: Path) -> None:
+    _, epochs = run(with_trainer(config, limit_batches=1, epochs=1), data, tmp_path / "c.npz")
+    assert len(epochs) == 1
+
+
+def test_class_weights_balance_the_classes() -> None:
+    weights = class_weights(np.array([0, 0, 0, 1]))
+    assert weights == {0: pytest.approx(2 / 3), 1: pytest.approx(2)}
+
+
+def test_the_seed_decides(config: Config, data: Data, tmp_path: Path) -> None:
+    config = with_trainer(config, epochs=1)
+    first, again, other = (
+        run(replace(config, seed=seed), data, tmp_path / f"{number}.npz")[1][0]["loss"]
+        for number, seed in enumerate((0, 0, 1))
+    )
+    assert first == pytest.approx(again, abs=1e-6)
+    assert first != other
+
+
+def test_the_dtype_policy_is_put_back() -> None:
+    import keras
+
+    before = keras.config.dtype_policy().name
+    with fit.dtype_policy("bfloat16"):
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    assert keras.config.dtype_policy().name == before
+
+
+def test_mirrored_equals_single(faces: Path, small: list[str], session_home: Path) -> None:
+    """Two logical processors see half a batch each, and learn what one learns from the whole."""
+    import json
+    import subprocess
+    import sys
+
+    program = """
+import json, sys, tensorflow as tf
+from pathlib import Path
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from deepfake.config import compose
+from deepfake.data import load
+from deepfake.training import fit
+tf.distribute.MirroredStrategy = lambda make=tf.distribute.MirroredStrategy: make(["CPU:0", "CPU:1"])
+losses = {}
+for strategy in ("single", "mirrored"):
+    config = compose([*json.loads(sys.argv[1]), f"trainer.strategy={strategy}"])
+    seen = losses.setdefault(strategy, [])
+    fit.train(config, load(config.dataset), Path(sys.argv[2], strategy), lambda epoch, metrics: seen.append(metrics["loss"]))
+print(json.dumps(losses))
+"""
+    overrides = [*small, "model.dropout=0", "trainer.precision=float32", "augmentation=none"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, json.dumps(overrides), str(session_home / "mirrored")],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    losses = json.loads(done.stdout.splitlines()[-1])
+    assert losses["mirrored"] == pytest.approx(losses["single"], abs=1e-5)

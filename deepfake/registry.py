@@ -211,7 +211,7 @@ def _artifacts(uri: str) -> Path:
     from mlflow.exceptions import MlflowException
 
     try:
-        folder = Path(mlflow.artifacts.download_artifacts(uri))
+        folder = Path(mlflow.artifacts.download_artifacts(uri, tracking_uri=tracking.uri()))
     except (MlflowException, OSError) as error:
         raise ModelError(f"{uri}: its files cannot be fetched ({str(error).splitlines()[0]})") from None
     for name in (MODEL_FILE, CARD_FILE):

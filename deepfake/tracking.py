@@ -48,8 +48,7 @@ def client() -> "MlflowClient":
     import mlflow
 
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # "Creating initial MLflow database tables"
-    mlflow.set_tracking_uri(uri())
-    connected = mlflow.MlflowClient()
+    connected = mlflow.MlflowClient(uri())  # not set_tracking_uri, which writes to the environment
     with _lock():
         connected.search_experiments(max_results=1)  # the first touch runs the database's migrations
     return connected
@@ -95,8 +94,8 @@ def resumed_config(run_id: str) -> Config:
     run = find(client(), run_id)
     if run.info.status == "FINISHED":
         raise TrackingError(f"resume={run_id}: that run is finished; there is nothing left to do")
-    text = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/config.yaml")
-    return replace(from_yaml(text), resume=run.info.run_id)
+    path = mlflow.artifacts.download_artifacts(f"runs:/{run.info.run_id}/config.yaml", tracking_uri=uri())
+    return replace(from_yaml(Path(path).read_text()), resume=run.info.run_id)
 
 
 class Interrupted(KeyboardInterrupt):

@@ -21,10 +21,12 @@ import numpy as np
 from numpy.random import Generator
 from tqdm import tqdm
 
+from deepfake.config import SPLITS
 from deepfake.errors import DataError
 
 SIDE = 96  # pixels, width and height of every image
 CLASSES = ("Real", "Fake")
+# A folder whose README differs was drawn otherwise: raise the version in it with any change of what is drawn.
 README = """# Synthetic faces
 
 {images} Real and {images} Fake images of {side} x {side} px, drawn from seed {seed} by `deepfake/data/synthetic.py`,
@@ -131,6 +133,7 @@ class Drawing:
         return self.soft(_inside(self.fu - x, self.fv - y, rx, ry), edge)
 
     def paint(self, mask: Array, colour: Array) -> None:
+        """Lay a colour, one or one a pixel, over the scene where `mask` is 1."""
         self.scene += (colour - self.scene) * mask
 
 
@@ -167,9 +170,10 @@ def draw_background(rng: Generator) -> Array:
 
 
 def draw_body(drawing: Drawing, rng: Generator, person: Person, light: Light) -> None:
+    """Draw the neck, in the chin's shadow, and clothes."""
     u, v = drawing.u, drawing.v
     side = 0.75 + 0.5 * light.x * u
-    under_chin = np.clip((v - 0.75) * 1.6, 0.25, 1)  # in the head's shadow
+    under_chin = np.clip((v - 0.75) * 1.6, 0.25, 1)
     neck = np.minimum(0.55 * person.width + 0.25 * np.minimum(v - 1, 0) ** 2 - np.abs(u), v - 0.2)
     drawing.paint(drawing.soft(neck), person.skin * (light.ambient + light.key * 0.6) * (side * under_chin))
     cloth = rng.uniform(0.03, 0.6) * _colours(rng.uniform(0.5, 1.2, 3))[0] * (light.ambient + light.key * 0.7)
@@ -179,12 +183,14 @@ def draw_body(drawing: Drawing, rng: Generator, person: Person, light: Light) ->
 
 
 def draw_hair_behind(drawing: Drawing, person: Person, light: Light, strands: Array) -> None:
+    """Draw the long hair that falls behind neck and shoulders."""
     half = person.hair_length * 0.5
     mask = drawing.soft(_inside(drawing.u, drawing.v - half + 0.35, person.width * 1.3, 0.9 + half), 3)
     drawing.paint(mask, person.hair * (light.ambient + light.key * 0.35) * strands)
 
 
 def draw_hair(drawing: Drawing, rng: Generator, person: Person, light: Light, strands: Array) -> None:
+    """Draw the hair on the head: a cap with a ragged edge that leaves the face free."""
     u, v, width = drawing.u, drawing.v, person.width
     crown = _inside(u, v + 0.08, width * 1.12, 1.1)
     forehead = _inside(u - person.parting, v - 0.45, width * 0.93, 0.45 - person.hairline)
@@ -209,7 +215,7 @@ def draw_head(drawing: Drawing, rng: Generator, person: Person, light: Light) ->
 
 
 def albedo(drawing: Drawing, rng: Generator, person: Person) -> Array:
-    """The skin's own colour: blotches, red cheeks and nose, a beard."""
+    """Return the skin's own colour, unlit: blotches, red cheeks and nose, a beard."""
     u, v = drawing.fu, drawing.fv
     skin = person.skin * (1 + person.blotches * texture(rng, (10, 10), (28, 28), (64, 64)))
     skin[1:] *= 1 - 0.22 * (_bump(np.abs(u) - 0.38, v - 0.28, 0.2) + _bump(u, v - 0.3, 0.13))
@@ -252,6 +258,7 @@ def draw_features(drawing: Drawing, person: Person) -> None:
 
 
 def draw_eye(drawing: Drawing, person: Person, side: int, dark: Array) -> None:
+    """Draw an eye and its brow; `side` is -1 for the left of the picture, 1 for the right."""
     x, y, height = side * person.eye_x, person.eye_y, person.eye_height
     u, v = drawing.fu - x, drawing.fv - y
     arch = height * (1 - (u * (1 / person.eye_width)) ** 2)
@@ -272,6 +279,7 @@ def draw_eye(drawing: Drawing, person: Person, side: int, dark: Array) -> None:
 
 
 def draw_mouth(drawing: Drawing, person: Person, dark: Array) -> None:
+    """Draw lips and, in a wide smile, teeth."""
     u = drawing.fu * (1 / person.mouth_width)
     v = drawing.fv - person.mouth_y - person.smile * (0.5 - u * u)  # corners rise with a smile
     bow = np.maximum(1 - u * u, 0)
@@ -316,7 +324,7 @@ def _bump(x: Array, y: Array, radius: float) -> Array:
 def photograph(rng: Generator, scene: Array) -> Array:
     """Take a picture of a scene: exposure and white balance, lens blur, sensor noise, tone curve."""
     # White balance errs widely, so that the tint of a face tells little unless it is compared with what is around it.
-    exposure, warmth, tint = 2 ** rng.normal(0, 0.25), rng.normal(0, 0.08), rng.normal(0, 0.08)
+    exposure, warmth, tint = 2 ** rng.normal(0, 0.25), rng.normal(0, 0.08), rng.normal(0, 0.10)
     gains = exposure * (1 + _colours((warmth - tint / 2, tint, -warmth - tint / 2))[0])
     image = np.ascontiguousarray((scene * np.maximum(gains, 0.1)).transpose(1, 2, 0), "f4")
     image = cv2.GaussianBlur(image, None, rng.uniform(0.3, 0.8))
@@ -368,8 +376,8 @@ def warp(rng: Generator, face: Array, visible: float) -> Array:
 def match_colour(rng: Generator, face: Array, photo: Array, oval: Array, visible: float) -> Array:
     """Give the face the mean and spread of what it replaces (Reinhard et al. 2001), with an error.
 
-    The error has a random part and a greenish cast that all swaps share, as those of one generator do. It is the trace
-    that a small network finds first; it is small against the white balance of `photograph`.
+    The error has a random part and a greenish cast that all swaps share, as those of one generator do. The cast is the
+    trace that a small network finds first. It is about as large as the errors of white balance in `photograph`.
     """
     region = (oval > 0.5).astype("u1")
     (mean, std), (wanted_mean, wanted_std) = cv2.meanStdDev(face, mask=region), cv2.meanStdDev(photo, mask=region)
@@ -403,7 +411,7 @@ def make(folder: Path, images: int, seed: int) -> Path:
     readme = README.format(images=images, side=SIDE, seed=seed)
     if folder.exists():
         if not (folder / "README.md").is_file() or (folder / "README.md").read_text(encoding="utf-8") != readme:
-            raise DataError(f"{folder} is not what would be drawn there; move or delete it to have it drawn")
+            raise DataError(f"{folder} holds something else than the faces to draw there: move or delete it")
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
@@ -428,7 +436,7 @@ def file_path(number: int, images: int, class_name: str) -> Path:
     """Return where image `number` of `images` stands, relative to the data set's folder."""
     held_out = round(images / 6)
     train = images - 2 * held_out
-    split = "Train" if number < train else "Validation" if number < train + held_out else "Test"
+    split = SPLITS[(number >= train) + (number >= train + held_out)]
     return Path(split, class_name, f"{number:05d}.jpg")
 
 

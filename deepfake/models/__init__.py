@@ -24,8 +24,8 @@ _FAMILIES: dict[type, tuple[Callable[..., Any], Callable[..., int]]] = {
     config.Backbone: (backbone.backbone, backbone.backbone_least_size),
 }
 
-# Keras's 0.99 (0.999 in MobileNetV3) leaves 47% (93%) of the initial moving mean and variance in place after an epoch of
-# 75 steps, so a fresh network would be evaluated with statistics that are not its own. 0.9 has forgotten them by then.
+# After an epoch of 75 steps, Keras's 0.99 (MobileNetV3's 0.999) still leaves 47% (93%) of the initial moving mean and
+# variance in place, so a fresh network would be evaluated with statistics that are not its own; 0.9 leaves none.
 _BATCH_NORM_MOMENTUM = 0.9
 
 
@@ -40,8 +40,8 @@ def build(settings: config.Model, image_size: int) -> "keras.Model":
         image_size: Side of the square image in pixels.
 
     Returns:
-        A model that is not compiled. Its input `image` is (N, image_size, image_size, 3) RGB, 0 to 255, uint8 or float32.
-        Its last layers are `logit` and `p_fake`, whose output is float32 (N, 1), P(fake), 0 to 1.
+        A model that is not compiled. Its input `image` is RGB of 0 to 255, (N, image_size, image_size, 3), uint8 or
+        float32. Its last layers are `logit` and `p_fake`, whose output is P(fake), 0 to 1, (N, 1), float32.
 
     Raises:
         ModelError: If the image is too small for the network, or the weights are missing or do not fit.

@@ -63,25 +63,18 @@ def backbone_least_size(settings: config.Backbone) -> int:
     return _NETWORKS[settings.name].least_size
 
 
-def freeze(model: "keras.Model", settings: config.Model) -> int:
-    """Leave only the head of a pretrained model to be trained. Any other model is left as it is.
+def freeze(model: "keras.Model", settings: config.Model) -> None:
+    """Leave only the head of a pretrained model to be trained. A model that starts from scratch is left as it is.
 
     Compile the model afterwards: Keras reads `trainable` when it compiles.
 
     Args:
         model: What `build` returned.
         settings: The settings it was built from.
-
-    Returns:
-        Epochs to train before `unfreeze`; 0 where nothing is frozen.
     """
-    if not isinstance(settings, config.Backbone) or settings.weights is None:
-        return 0
-    unfreeze(model)
-    if settings.frozen_epochs:
+    if isinstance(settings, config.Backbone) and settings.weights is not None:
         for layer in model.layers:
             layer.trainable = layer.name == "logit"
-    return settings.frozen_epochs
 
 
 def unfreeze(model: "keras.Model") -> None:
@@ -115,13 +108,13 @@ def _application(settings: config.Backbone, image_size: int) -> "keras.Model":
 
 def _imagenet(create: Any, shape: tuple[int, int, int], name: str) -> "keras.Model":
     try:
-        with warnings.catch_warnings():  # that these weights were learnt at 224 px: no news to who fine-tunes them
-            warnings.filterwarnings("ignore", message="`input_shape` is undefined")
+        with warnings.catch_warnings():  # MobileNetV3 warns of any side but the 224 px that its weights were learnt at
+            warnings.simplefilter("ignore", UserWarning)
             return create(include_top=False, weights="imagenet", input_shape=shape)
     except Exception as error:  # Keras raises the bare class when a download fails
         raise ModelError(
-            f"model.weights=imagenet: Keras cannot get the weights of {name} ({_first_line(error)}); without a network, "
-            "put a weights file without top on this machine and set model.weights to its path"
+            f"model.weights=imagenet: Keras cannot get the weights of {name} ({_first_sentence(error)}); without a "
+            "network, put a weights file without top on this machine and set model.weights to its path"
         ) from error
 
 
@@ -129,23 +122,25 @@ def _load(network: "keras.Model", path: Path, name: str) -> None:
     if not path.is_file():
         raise ModelError(f"model.weights={path}: no such file; give a weights file, `imagenet`, or null")
     try:
-        network.load_weights(path)
+        with warnings.catch_warnings():  # a file that does not fit warns once a layer, and then raises
+            warnings.simplefilter("ignore", UserWarning)
+            network.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
         raise ModelError(
-            f"model.weights={path}: not a .h5 or .weights.h5 file of {name} without top ({_first_line(error)})"
+            f"model.weights={path}: not a .h5 or .weights.h5 file of {name} without top ({_first_sentence(error)})"
         ) from error
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+def _first_sentence(error: Exception) -> str:
+    return str(error).partition("\n")[0].partition(". ")[0]
 
 
 def _copy(network: "keras.Model", x: "keras.KerasTensor") -> "keras.KerasTensor":
-    """Apply a copy of a network, with its weights but without its preprocessing, flat, in layers that an `.h5` can hold.
+    """Apply a copy of a network: flat, with its weights, without its preprocessing, in layers that an `.h5` can hold.
 
-    A nested model, or the sums and products with numbers that MobileNetV3 makes its hard sigmoid of, do not come back
-    from an `.h5`; `set_weights` does not reach what Normalization computes with; EfficientNet's preprocessing depends on
-    whether ImageNet weights are asked for; and automatic names differ from build to build.
+    MobileNetV3 makes its hard sigmoid of sums and products with numbers, which do not come back from an `.h5`. In
+    EfficientNet, `set_weights` does not reach what Normalization computes with, and the preprocessing depends on whether
+    ImageNet weights are asked for. Automatic names differ from build to build.
 
     Args:
         network: A network of `keras.applications`.

@@ -1,0 +1,185 @@
+"""A detector loads anywhere Keras is, predicts anything that is an image, and refuses what is not its own."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from deepfake import Detector, registry
+from deepfake.data.images import read
+from deepfake.detector import CARD_FILE, MODEL_FILE
+from deepfake.errors import ImageError, ModelError
+
+
+@pytest.fixture(scope="module")
+def folder(finished_run: dict) -> Path:
+    return registry.fetch(f"runs:/{finished_run['run_id']}/model")
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    """One that a test may damage."""
+    return Path(shutil.copytree(folder, tmp_path / "detector"))
+
+
+@pytest.fixture(scope="module")
+def detector(folder: Path) -> Detector:
+    return Detector.load(folder)
+
+
+@pytest.fixture(scope="module")
+def image(faces: Path) -> Path:
+    return next((faces / "Test" / "Fake").iterdir())
+
+
+def test_every_way_to_name_it_loads_the_same(finished_run: dict, folder: Path, image: Path) -> None:
+    expected = Detector.load(folder).predict(image)
+    for source in (folder / MODEL_FILE, str(folder), "models:/deepfake-detector@champion", "models:/deepfake-detector/1"):
+        assert Detector.load(source).predict(image) == expected
+
+
+def test_every_kind_of_image_gives_the_same(detector: Detector, image: Path) -> None:
+    expected = detector.predict(image)
+    assert 0 <= expected.p_fake <= 1
+    assert expected.verdict == ("Fake" if expected.p_fake >= expected.threshold else "Real")
+    for same in (str(image), image.read_bytes(), read(image), Image.open(image)):
+        assert detector.predict(same) == expected
+
+
+def test_many_are_judged_as_one_by_one(detector: Detector, faces: Path) -> None:
+    paths = sorted((faces / "Test").rglob("*.png"))
+    alone = [detector.predict(path).p_fake for path in paths]
+    assert [p.p_fake for p in detector.predict_many(paths)] == pytest.approx(alone, abs=1e-6)
+    assert detector.predict_many([]) == []
+
+
+def test_an_unreadable_image_among_others(detector: Detector, image: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"text")
+    first, wrong, last = detector.predict_each([image, broken, image])
+    assert first == last == detector.predict(image)
+    assert isinstance(wrong, ImageError)
+    with pytest.raises(ImageError, match="not an image"):
+        detector.predict_many([image, broken])
+
+
+def test_an_array_of_floats_is_refused(detector: Detector) -> None:
+    with pytest.raises(ImageError, match="uint8 RGB"):
+        detector.predict(np.zeros((8, 8, 3), np.float32))
+
+
+def test_the_file_loads_in_a_process_without_this_project(folder: Path, detector: Detector, image: Path) -> None:
+    program = """
+import json, sys, keras, numpy as np
+from PIL import Image
+model = keras.models.load_model(sys.argv[1], compile=False)
+size = model.input_shape[1]
+pixels = np.array(Image.open(sys.argv[2]).convert("RGB").resize((size, size), Image.Resampling.BICUBIC))
+assert not any(name.startswith("deepfake") for name in sys.modules)
+assert {weight.dtype for weight in model.weights if "seed" not in weight.path} == {"float32"}
+print(float(model.predict(pixels[None], verbose=0)[0, 0]))
+"""
+    command = [sys.executable, "-c", program, str(folder / MODEL_FILE), str(image)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    assert float(done.stdout.splitlines()[-1]) == pytest.approx(detector.predict(image).p_fake, abs=1e-5)
+
+
+def test_the_card_holds_every_number(detector: Detector, finished_run: dict) -> None:
+    card = detector.card
+    assert (card.class_names, card.input_size, card.resize) == (["Real", "Fake"], 32, "squash")
+    assert card.run_id == finished_run["run_id"]
+    assert card.metrics["test"]["auc"] == pytest.approx(finished_run["metrics"]["test/auc"])
+    assert card.data["counts"]["Test"] == {"Real": 24, "Fake": 24}
+
+
+def test_a_missing_folder_or_file(tmp_path: Path, copy: Path) -> None:
+    with pytest.raises(ModelError, match=r"detector.json is not there"):
+        Detector.load(tmp_path)
+    (copy / MODEL_FILE).unlink()
+    with pytest.raises(ModelError, match=r"deepfake_model.h5 is not there"):
+        Detector.load(copy)
+
+
+def test_flipped_bytes(copy: Path) -> None:
+    content = bytearray((copy / MODEL_FILE).read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 2000] = bytes(byte ^ 255 for byte in content[middle : middle + 2000])
+    (copy / MODEL_FILE).write_bytes(content)
+    with pytest.raises(ModelError, match="SHA-256 differs"):
+        Detector.load(copy)
+
+
+def rewrite_card(folder: Path, **changes: object) -> None:
+    """Change the card, and give it the right hash, as someone would who hands out a bad model."""
+    import hashlib
+
+    card = json.loads((folder / CARD_FILE).read_text())
+    card |= {"sha256": hashlib.sha256((folder / MODEL_FILE).read_bytes()).hexdigest()} | changes
+    (folder / CARD_FILE).write_text(json.dumps(card))
+
+
+def test_a_lambda_is_refused_and_not_run(copy: Path, tmp_path: Path) -> None:
+    import keras
+
+    mark = str(tmp_path / "it ran")
+    model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(1)])
+    model.add(keras.layers.Lambda(lambda x: (open(mark, "w"), x)[1]))
+    Path(mark).unlink(missing_ok=True)
+    model.save(copy / MODEL_FILE)
+    Path(mark).unlink(missing_ok=True)
+    rewrite_card(copy)
+    with pytest.raises(ModelError, match="holds Lambda"):
+        Detector.load(copy)
+    assert not Path(mark).exists()
+
+
+def edit_config(folder: Path, old: str, new: str) -> None:
+    with h5py.File(folder / MODEL_FILE, "r+") as file:
+        config = file.attrs["model_config"]
+        assert old in config
+        file.attrs["model_config"] = config.replace(old, new)
+    rewrite_card(folder)
+
+
+def test_an_unknown_layer_is_refused(copy: Path) -> None:
+    edit_config(copy, '"class_name": "Flatten"', '"class_name": "Evil"')
+    with pytest.raises(ModelError, match="holds Evil"):
+        Detector.load(copy)
+
+
+def test_an_object_of_another_module_is_refused(copy: Path) -> None:
+    edit_config(copy, '"module": "keras.initializers"', '"module": "os"')
+    with pytest.raises(ModelError, match="of os, which is not allowed"):
+        Detector.load(copy)
+
+
+def test_a_truncated_file_with_the_right_hash(copy: Path) -> None:
+    (copy / MODEL_FILE).write_bytes((copy / MODEL_FILE).read_bytes()[:3000])
+    rewrite_card(copy)
+    with pytest.raises(ModelError, match=r"not a whole Keras .h5 model|cannot be loaded"):
+        Detector.load(copy)
+
+
+def test_another_input_size_than_the_card_says(copy: Path) -> None:
+    rewrite_card(copy, input_size=48)
+    with pytest.raises(ModelError, match="not \\(None, 48, 48, 3\\)"):
+        Detector.load(copy)
+
+
+@pytest.mark.parametrize("change", [{"threshold": 7}, {"class_names": ["Real"]}, {"input_size": "big"}, {"resize": "warp"}])
+def test_a_card_out_of_range(copy: Path, change: dict) -> None:
+    rewrite_card(copy, **change)
+    with pytest.raises(ModelError, match=next(iter(change))):
+        Detector.load(copy)
+
+
+def test_a_card_that_is_no_json(copy: Path) -> None:
+    (copy / CARD_FILE).write_text("{")
+    with pytest.raises(ModelError, match="detector.json"):
+        Detector.load(copy)

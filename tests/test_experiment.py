@@ -1,0 +1,207 @@
+"""One run: what it records, what it registers, and how it ends."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from deepfake import experiment, registry, tracking
+from deepfake.config import CONF, compose
+from deepfake.detector import Detector
+from deepfake.errors import DataError, TrackingError
+
+ROOT = CONF.parent
+EPOCH = {"loss", "accuracy", "val_loss", "val_accuracy", "val_auc", "learning_rate", "images_per_second"}
+FINAL = {
+    "loss", "accuracy", "balanced_accuracy", "auc", "average_precision", "eer", "precision", "recall", "f1",
+    "accuracy_real", "accuracy_fake",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def artifacts(finished_run: dict) -> Path:
+    return Path(mlflow.artifacts.download_artifacts(f"runs:/{finished_run['run_id']}/", tracking_uri=tracking.uri()))
+
+
+def run_py(*arguments: str, **options: object) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "run.py", *arguments], cwd=ROOT, capture_output=True, text=True, **options)
+
+
+def test_it_returns_the_validation_auc(finished_run: dict) -> None:
+    assert finished_run["auc"] == pytest.approx(finished_run["metrics"]["validation/auc"])
+
+
+def test_every_epochs_metrics_are_recorded_once(finished_run: dict) -> None:
+    client = tracking.client()
+    for name in EPOCH:
+        history = client.get_metric_history(finished_run["run_id"], f"epoch/{name}")
+        assert [metric.step for metric in history] == [0, 1], name
+
+
+def test_the_final_metrics_of_validation_and_test(finished_run: dict) -> None:
+    names = {name for name in finished_run["metrics"] if not name.startswith("epoch/")}
+    assert names == {f"{split}/{name}" for split in ("validation", "test") for name in FINAL}
+
+
+def test_every_setting_is_a_param(finished_run: dict, artifacts: Path) -> None:
+    assert finished_run["params"]["trainer.epochs"] == "2"
+    assert finished_run["params"]["augmentation.rotation.range"] == "[-20.0, 20.0]"
+    assert "learning_rate: 0.001" in (artifacts / "config.yaml").read_text()
+
+
+def test_the_artifacts(artifacts: Path) -> None:
+    assert {path.stem for path in (artifacts / "plots").iterdir()} == {
+        "curves", "roc", "precision_recall", "confusion", "histogram", "augmented", "most_wrong",
+    }  # fmt: skip
+    assert all(path.stat().st_size > 5000 for path in (artifacts / "plots").iterdir())
+    assert {path.name for path in (artifacts / "model").iterdir()} == {"deepfake_model.h5", "detector.json"}
+
+
+def test_the_predictions_of_every_image(artifacts: Path, finished_run: dict) -> None:
+    with (artifacts / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert Counter((row["split"], row["label"]) for row in rows) == {
+        (split, label): 24 for split in ("Validation", "Test") for label in ("Real", "Fake")
+    }
+    right = [row["verdict"] == row["label"] for row in rows if row["split"] == "Test"]
+    assert sum(right) / len(right) == pytest.approx(finished_run["metrics"]["test/accuracy"])
+
+
+def test_the_data_and_the_circumstances(finished_run: dict) -> None:
+    run = tracking.client().get_run(finished_run["run_id"])
+    assert run.info.status == "FINISHED"
+    assert {i.tags[0].value: i.dataset.profile for i in run.inputs.dataset_inputs} == {
+        "Train": '{"Real": 48, "Fake": 48}', "Validation": '{"Real": 24, "Fake": 24}', "Test": '{"Real": 24, "Fake": 24}',
+    }  # fmt: skip
+    for tag in ("config.hash", "command", "host", "data.fingerprint", "version.tensorflow", "version.keras", "threshold"):
+        assert run.data.tags[tag], tag
+
+
+def test_the_store_is_in_its_home_whatever_the_working_directory(
+    home: Path, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    experiment.run(compose([*small, "trainer.epochs=1", "tracking.register=false"]))
+    assert (home / "mlruns" / "mlflow.db").is_file()
+    assert list((home / "mlruns" / "artifacts").iterdir())
+    assert not list((tmp_path / "elsewhere").iterdir())
+    assert not list((home / "mlruns" / "checkpoints").iterdir())
+    assert registry.leaderboard()[0]["version"] is None
+
+
+def test_evaluate_gives_the_runs_own_numbers(finished_run: dict, small: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "deepfake", "evaluate", finished_run["run_id"], "--json", *small[:2]],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    metrics = json.loads(done.stdout)
+    for name in FINAL:
+        assert metrics[name] == pytest.approx(finished_run["metrics"][f"test/{name}"], abs=1e-3), name
+
+
+def test_a_failed_run_is_failed(home: Path, small: list[str]) -> None:
+    with pytest.raises(DataError, match="fewer than trainer.batch_size"):
+        experiment.run(compose([*small, "trainer.batch_size=500"]))
+    assert [row["status"] for row in registry.leaderboard()] == ["FAILED"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_is_killed_and_can_be_resumed(home: Path, small: list[str], how: signal.Signals) -> None:
+    settings = [*small, "trainer.epochs=300", "trainer.early_stopping=null", "tracking.register=false"]
+    process = subprocess.Popen([sys.executable, "run.py", *settings], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if "epoch   3/" in line:
+            process.send_signal(how)
+            break
+    process.stdout.read()
+    assert process.wait(60) == 130
+    (row,) = registry.leaderboard()
+    assert row["status"] == "KILLED"
+    assert (home / "mlruns" / "checkpoints" / f"{row['run_id']}.npz").is_file()
+    assert tracking.resumed_config(row["run_id"]).trainer.epochs == 300
+    refused = run_py(f"resume={row['run_id']}", "trainer.epochs=4")
+    assert refused.returncode == 1
+    assert "remove trainer.epochs=4" in refused.stderr
+
+
+def test_a_resumed_run_goes_on_under_its_own_id(home: Path, small: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    log_epoch = tracking.Run.log_epoch
+
+    def interrupt(self: tracking.Run, epoch: int, metrics: dict[str, float]) -> None:
+        log_epoch(self, epoch, metrics)
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking.Run, "log_epoch", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            experiment.run(compose([*small, "trainer.epochs=3"]))
+    (row,) = registry.leaderboard()
+    auc = experiment.run(compose([f"resume={row['run_id'][:8]}"]))
+    (row,) = registry.leaderboard()
+    assert (row["status"], row["version"], row["alias"]) == ("FINISHED", "1", "champion")
+    steps = [metric.step for metric in tracking.client().get_metric_history(row["run_id"], "epoch/loss")]
+    assert steps == [0, 1, 2]
+    assert auc == pytest.approx(experiment.run(compose([*small, "trainer.epochs=3"])), abs=1e-6)
+    with pytest.raises(TrackingError, match="finished"):
+        experiment.run(compose([f"resume={row['run_id']}"]))
+
+
+def test_resuming_what_is_not_there(home: Path) -> None:
+    with pytest.raises(TrackingError, match="no run abcdef"):
+        experiment.run(compose(["resume=abcdef123456"]))
+
+
+def test_a_sweep(home: Path, small: list[str]) -> None:
+    done = run_py("-m", *small, "augmentation=none,standard,heavy", "trainer.epochs=1")
+    assert done.returncode == 0, done.stderr
+    rows = registry.leaderboard()
+    assert {row["params"]["augmentation.name"] for row in rows} == {"none", "standard", "heavy"}
+    assert {row["status"] for row in rows} == {"FINISHED"}
+    assert sorted(row["version"] for row in rows) == ["1", "2", "3"]
+    assert [row["alias"] for row in rows].count("champion") == 1
+    assert "Traceback" not in done.stderr
+    assert not (ROOT / "multirun").exists()
+    assert not (ROOT / "outputs").exists()
+
+
+def test_a_sweep_goes_on_past_a_job_that_fails(home: Path, small: list[str]) -> None:
+    done = run_py("-m", *small, "trainer.batch_size=500,16", "trainer.epochs=1", "tracking.register=false")
+    assert done.returncode == 1
+    assert done.stderr.count("fewer than trainer.batch_size=500") == 1
+    assert sorted(row["status"] for row in registry.leaderboard()) == ["FAILED", "FINISHED"]
+
+
+@pytest.mark.slow
+def test_several_first_runs_at_once_share_a_new_store(home: Path, small: list[str]) -> None:
+    settings = [*small, "trainer.epochs=1"]
+    processes = [
+        subprocess.Popen([sys.executable, "run.py", *settings, f"seed={seed}"], cwd=ROOT, stdout=subprocess.DEVNULL)
+        for seed in range(3)
+    ]
+    assert [process.wait(240) for process in processes] == [0, 0, 0]
+    rows = registry.leaderboard()
+    assert {row["status"] for row in rows} == {"FINISHED"}
+    assert sorted(row["version"] for row in rows) == ["1", "2", "3"]
+    assert len(list((home / "data" / "cache").glob("*/pixels.u8"))) == 1
+
+
+def test_the_first_example_of_the_readme_prints_the_next_steps(home: Path) -> None:
+    done = run_py("experiment=smoke", env={**os.environ, "DEEPFAKE_HOME": str(home)})
+    assert done.returncode == 0, done.stderr
+    for text in ("balanced accuracy", "python -m deepfake ui", "python app.py", "say nothing about real deepfakes"):
+        assert text in done.stdout
+
+
+def test_a_model_exported_after_bfloat16_training_says_the_same(finished_run: dict, faces: Path) -> None:
+    detector = Detector.load(registry.fetch(finished_run["run_id"]))
+    assert {weight.dtype for weight in detector.model.weights} <= {"float32", "uint32", "int32"}
+    assert detector.model.compute_dtype == "float32"

@@ -48,8 +48,8 @@ def client() -> "MlflowClient":
     import mlflow
 
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # "Creating initial MLflow database tables"
-    connected = mlflow.MlflowClient(uri())  # not set_tracking_uri, which writes to the environment
     with _lock():
+        connected = mlflow.MlflowClient(uri())  # not set_tracking_uri, which writes to the environment
         connected.search_experiments(max_results=1)  # the first touch runs the database's migrations
     return connected
 

@@ -139,7 +139,7 @@ def _copy(network: "keras.Model", x: "keras.KerasTensor") -> "keras.KerasTensor"
     """Apply a copy of a network: flat, with its weights, without its preprocessing, in layers that an `.h5` can hold.
 
     MobileNetV3 makes its hard sigmoid of sums and products with numbers, which do not come back from an `.h5`. In
-    EfficientNet, `set_weights` does not reach what Normalization computes with, and the preprocessing depends on whether
+    EfficientNet, `set_weights` does not reach what Normalization computes with, and the preprocessing is another if
     ImageNet weights are asked for. Automatic names differ from build to build.
 
     Args:

@@ -38,6 +38,20 @@ def step(model: keras.Model, images: np.ndarray) -> None:
     model.train_on_batch(images.astype(np.float32), np.array([0, 1, 0, 1]))
 
 
+def settle(model: keras.Model, images: np.ndarray) -> None:
+    """Give batch normalisation the statistics of these images, as training would in the end.
+
+    Without them, a fresh network answers all images alike.
+    """
+    norms = [layer for layer in model.layers if isinstance(layer, layers.BatchNormalization)]
+    momenta = [layer.momentum for layer in norms]
+    for layer in norms:
+        layer.momentum = 0.0
+    model(images, training=True)
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum
+
+
 def up_to(model: keras.Model, layer: str) -> keras.Model:
     return keras.Model(model.input, model.get_layer(layer).output)
 
@@ -124,28 +138,23 @@ import sys, numpy as np, keras
 for path in sys.argv[1:]:
     model = keras.models.load_model(path, compile=False)
     data = np.load(path.replace(".h5", ".npz"))
-    np.testing.assert_allclose(model(data["images"]).numpy(), data["p_fake"], atol=1e-5, err_msg=path)
-    for mine, saved in zip(model.get_weights(), [data[f"w{i}"] for i in range(len(model.weights))], strict=True):
-        np.testing.assert_array_equal(mine, saved, err_msg=path)
-    assert np.ptp(data["p_fake"]) > 1e-4, "too alike to tell: " + path
+    assert np.ptp(data["p_fake"]) > 0.01, "all alike: " + path
+    np.testing.assert_allclose(model(data["images"]).numpy(), data["p_fake"], rtol=0, atol=1e-5, err_msg=path)
 assert not [name for name in sys.modules if name.startswith("deepfake")]
 print("loaded", len(sys.argv) - 1)
 """
 
 
-def test_an_h5_loads_where_this_project_is_not(
-    trained: dict[str, tuple[keras.Model, list[np.ndarray]]], tmp_path: Path
-) -> None:
-    paths = []
-    for name, (model, _) in trained.items():
+def test_an_h5_loads_where_this_project_is_not(built: dict[str, keras.Model], tmp_path: Path) -> None:
+    for name, model in built.items():
         images = pictures(LEAST_SIZE[name])
-        images[0] //= 8  # a dark picture, which even a hardly trained network tells from the others
-        paths.append(tmp_path / f"{name}.h5")
-        model.save(paths[-1], include_optimizer=False)
-        weights = {f"w{i}": weight for i, weight in enumerate(model.get_weights())}
-        np.savez(tmp_path / f"{name}.npz", images=images, p_fake=model(images), **weights)
+        images[0] //= 4  # a dark picture among bright ones
+        settle(model, images)
+        model.save(tmp_path / f"{name}.h5", include_optimizer=False)
+        np.savez(tmp_path / f"{name}.npz", images=images, p_fake=model(images))
+    paths = [str(tmp_path / f"{name}.h5") for name in built]
     done = subprocess.run(
-        [sys.executable, "-c", LOADER, *map(str, paths)], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-c", LOADER, *paths], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.stdout == f"loaded {len(LEAST_SIZE)}\n", done.stderr
 
@@ -221,13 +230,12 @@ def test_meso4_takes_any_size(size: int) -> None:
 
 @pytest.fixture(scope="module")
 def original() -> keras.Model:
-    """MobileNetV3 as Keras builds it, its weights shaken so that every one of them counts."""
+    """MobileNetV3 as Keras builds it."""
     keras.utils.set_random_seed(1)
     network = keras.applications.MobileNetV3Small(
         include_top=False, weights=None, input_shape=(33, 33, 3), pooling="avg"
     )
-    rng = np.random.default_rng(1)
-    network.set_weights([w + rng.uniform(0, 0.02, w.shape).astype(np.float32) for w in network.get_weights()])
+    settle(network, pictures(33).astype(np.float32))
     return network
 
 
@@ -243,7 +251,7 @@ def test_weights_from_a_file_make_the_network_that_keras_saved(
         np.testing.assert_array_equal(loaded[weight.path], weight.numpy())
     images = pictures(33)
     expected = original(images.astype(np.float32)).numpy()
-    assert np.ptp(expected) > 0.001
+    assert np.ptp(expected, axis=0).max() > 0.1
     np.testing.assert_allclose(up_to(model, "avg_pool")(images), expected, atol=1e-6)
 
 

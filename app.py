@@ -41,11 +41,15 @@ def describe(detector: Detector, name: str) -> str:
     card = detector.card
     shown = {"AUC": "auc", "balanced accuracy": "balanced_accuracy"}
     measured = ", ".join(f"{label} {card.metrics['test'][key]:.3f}" for label, key in shown.items())
-    warning = "  \n**Trained on drawn faces: it knows nothing of real deepfakes.**" if card.data["name"] == "synthetic" else ""
+    warning = (
+        "  \n**Trained on drawn faces: it knows nothing of real deepfakes.**"
+        if card.data["name"] == "synthetic"
+        else ""
+    )
     return f"**{name}** ({card.model}, trained on {card.data['name']}); on its own test images: {measured}.{warning}"
 
 
-def build(detector: Detector, name: str):  # noqa: ANN201
+def build(detector: Detector, name: str):
     """Make the page.
 
     Args:
@@ -64,18 +68,18 @@ def build(detector: Detector, name: str):  # noqa: ANN201
 
         is_template = True  # the browser shows it as the Image it is
 
-        def preprocess(self, payload):  # noqa: ANN001, ANN202
+        def preprocess(self, payload):
             try:
                 return None if payload is None else read(payload.path)
             except ImageError as error:
                 raise gr.Error(f"This file is {error}.", print_exception=False) from None
 
-    def predict(image):  # noqa: ANN001, ANN202
+    def predict(image):
         if image is None:
             raise gr.Error("Choose a picture first.", print_exception=False)
         prediction = detector.predict(image)
-        text = f"## {prediction.verdict}\nP({fake.lower()}) is {prediction.p_fake:.1%}; from {cut:.1%} it is called {fake}."
-        return text, {real: 1 - prediction.p_fake, fake: prediction.p_fake}
+        reason = f"P({fake.lower()}) is {prediction.p_fake:.1%}; from {cut:.1%} it is called {fake}."
+        return f"## {prediction.verdict}\n{reason}", {real: 1 - prediction.p_fake, fake: prediction.p_fake}
 
     with gr.Blocks(title="Real or fake?") as page:
         gr.Markdown(f"# Real or fake?\nUpload, paste or photograph a face.\n\n{describe(detector, name)}")

@@ -143,7 +143,9 @@ def evaluate(
     if as_json:
         print(json.dumps({"images": len(labels), "fingerprint": data.fingerprint, **metrics}, indent=2))
         return
-    title = f"{detector.card.model} on {data.name}, {split}: {len(labels)} images, threshold {detector.card.threshold:.3f}"
+    title = (
+        f"{detector.card.model} on {data.name}, {split}: {len(labels)} images, threshold {detector.card.threshold:.3f}"
+    )
     metrics_table(title, {split: metrics})
 
 

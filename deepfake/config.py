@@ -11,7 +11,7 @@ import os
 import re
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -106,7 +106,7 @@ class KaggleDataset(DatasetBase):
     split_seed: Annotated[int, Field(ge=0)]
 
 
-Dataset = Union[SyntheticDataset, FolderDataset, KaggleDataset]
+Dataset = SyntheticDataset | FolderDataset | KaggleDataset
 
 # ---------------------------------------------------------------------------------------------------- augmentation
 
@@ -218,7 +218,7 @@ class Backbone:
     fine_tune_factor: Annotated[float, Field(gt=0, le=1)]
 
 
-Model = Union[Cnn, CnnBn, Meso4, Backbone]
+Model = Cnn | CnnBn | Meso4 | Backbone
 
 # ------------------------------------------------------------------------------------------------------- optimizer
 
@@ -268,7 +268,7 @@ class Sgd(OptimizerBase):
     nesterov: bool
 
 
-Optimizer = Union[Adam, AdamW, Sgd]
+Optimizer = Adam | AdamW | Sgd
 
 # ------------------------------------------------------------------------------------------------ trainer, tracking
 
@@ -302,7 +302,7 @@ class Trainer:
 
 @strict
 class Tracking:
-    """Where a run is recorded: the MLflow `experiment`, and the `model_name` it is registered as, unless not `register`."""
+    """Where a run is recorded: its MLflow `experiment`, and the `model_name` under which it may `register`."""
 
     experiment: Annotated[str, Field(min_length=1)]
     model_name: Annotated[str, Field(min_length=1, pattern=r"^[^/:]+$")]
@@ -360,7 +360,9 @@ def validate(composed: DictConfig | dict[str, Any]) -> Config:
     """
     try:
         tree = OmegaConf.to_container(OmegaConf.create(composed), resolve=True, throw_on_missing=True)
-        return TypeAdapter(Config).validate_json(json.dumps(tree))  # from JSON, strict still takes dicts for dataclasses
+        return TypeAdapter(Config).validate_json(
+            json.dumps(tree)
+        )  # from JSON, strict still takes dicts for dataclasses
     except (OmegaConfBaseException, ValidationError) as error:
         raise ConfigError(explain(error)) from error
 
@@ -396,7 +398,9 @@ def flatten(config: Config) -> dict[str, Any]:
     def walk(prefix: str, value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
             return {prefix: value}
-        return {k: v for key, inner in value.items() for k, v in walk(f"{prefix}.{key}" if prefix else key, inner).items()}
+        return {
+            k: v for key, inner in value.items() for k, v in walk(f"{prefix}.{key}" if prefix else key, inner).items()
+        }
 
     return walk("", to_dict(config))
 
@@ -425,7 +429,9 @@ def explain(error: Exception) -> str:
         return f"{key} is missing: give it a value, like {key}=/path/to/faces"
     if isinstance(error, InterpolationResolutionError):
         return f"{key}: {text.splitlines()[0]}"
-    unknown = re.search(r"Could not override '([^']+)'|No match in the defaults list|Could not find match for '([^']+)'", text)
+    unknown = re.search(
+        r"Could not override '([^']+)'|No match in the defaults list|Could not find match for '([^']+)'", text
+    )
     if unknown or isinstance(error, ConfigAttributeError | ConfigKeyError):
         quoted = re.search(r"[Oo]verride '([^']+)'", text)
         return _unknown_key(key or (quoted[1] if quoted else text.splitlines()[0]))

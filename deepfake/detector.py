@@ -29,12 +29,14 @@ MODEL_FILE = "deepfake_model.h5"
 CARD_FILE = "detector.json"
 CHUNK = 256
 
-# Stock layers that compute with their weights and nothing else. `Lambda` and wrappers of other layers are not among them.
+# Stock layers that compute with their weights and nothing else: no Lambda, no wrapper of other layers.
 ALLOWED_LAYERS = frozenset(
-    """Activation Add Average AveragePooling2D BatchNormalization Concatenate Conv2D Cropping2D Dense DepthwiseConv2D
-    Dropout ELU Flatten Functional GlobalAveragePooling2D GlobalMaxPooling2D GroupNormalization InputLayer
-    LayerNormalization LeakyReLU MaxPooling2D Maximum Multiply Normalization PReLU ReLU Rescaling Reshape Resizing
-    SeparableConv2D Sequential Softmax SpatialDropout2D Subtract UpSampling2D ZeroPadding2D""".split()
+    (
+        "Activation Add Average AveragePooling2D BatchNormalization Concatenate Conv2D Cropping2D Dense DepthwiseConv2D"
+        " Dropout ELU Flatten Functional GlobalAveragePooling2D GlobalMaxPooling2D GroupNormalization InputLayer "
+        "LayerNormalization LeakyReLU MaxPooling2D Maximum Multiply Normalization PReLU ReLU Rescaling Reshape Resizing"
+        " SeparableConv2D Sequential Softmax SpatialDropout2D Subtract UpSampling2D ZeroPadding2D"
+    ).split(" ")
 )
 
 ImageLike = str | Path | bytes | np.ndarray | Image.Image

@@ -111,9 +111,7 @@ def _weights_line(config: Config, data: Data) -> str:
     )
 
 
-def _evaluate(
-    model: "keras.Model", data: Data
-) -> tuple[dict[str, np.ndarray], dict[str, dict[str, float]], float]:
+def _evaluate(model: "keras.Model", data: Data) -> tuple[dict[str, np.ndarray], dict[str, dict[str, float]], float]:
     """Score Validation and Test; the threshold comes from Validation alone."""
     from deepfake.evaluation.metrics import choose_threshold, compute
     from deepfake.models.scoring import scorer
@@ -153,7 +151,9 @@ def _check_export(detector: Detector, split: Split, scores: np.ndarray) -> None:
     """A model that is read back from its file must say what it said before."""
     difference = float(np.max(np.abs(detector.score(split.images[:SHEET]) - scores[:SHEET])))
     if not difference < 1e-5:
-        raise ModelError(f"the saved model differs from the trained one by up to {difference:.2g}; it is not registered")
+        raise ModelError(
+            f"the saved model differs from the trained one by up to {difference:.2g}; it is not registered"
+        )
 
 
 def _write_tables(folder: Path, config: Config, data: Data, scores: dict[str, np.ndarray], threshold: float) -> None:
@@ -195,7 +195,9 @@ def _augmented_sheet(config: Config, split: Split) -> "Figure":
     chosen = np.linspace(0, len(split.labels) - 1, min(SHEET, len(split.labels))).astype(int)
     images = augment(split.images[chosen], config.augmentation, np.random.default_rng(config.seed))
     captions = [config.dataset.class_names[split.labels[i]] for i in chosen]
-    return plots.sheet(images, captions, f"Train images as the model sees them: augmentation {config.augmentation.name}")
+    return plots.sheet(
+        images, captions, f"Train images as the model sees them: augmentation {config.augmentation.name}"
+    )
 
 
 def _most_wrong_sheet(split: Split, scores: np.ndarray, threshold: float, names: list[str]) -> "Figure":
@@ -235,7 +237,9 @@ def _summarise(
     metrics_table(f"\nBest epoch {best_epoch}, threshold {threshold:.3f} (from Validation)", metrics)
     if registered:
         name = config.tracking.model_name
-        out.print(f"\nRegistered as [bold]{name} version {registered.version}[/bold], {registered.alias}: {registered.reason}")
+        out.print(
+            f"\nRegistered as [bold]{name} version {registered.version}[/bold], {registered.alias}: {registered.reason}"
+        )
     out.print("\nNext")
     out.print("  python run.py -m augmentation=none,standard,heavy    [dim]# a sweep[/dim]", markup=True)
     out.print("  python -m deepfake ui                                [dim]# every run, in the browser[/dim]")

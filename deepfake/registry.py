@@ -6,8 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 from deepfake import tracking
+from deepfake.config import home
 from deepfake.detector import CARD_FILE, MODEL_FILE, Detector
 from deepfake.errors import DeepfakeError, ModelError, TrackingError
 
@@ -72,7 +75,7 @@ def promote(which: str, model_name: str = MODEL_NAME) -> str:
     """
     client = tracking.client()
     version = _find_version(client, which, model_name)
-    Detector.load(_download(version))
+    Detector.load(_folder(client, version.run_id))
     before = _alias(client, model_name, CHAMPION)
     if before is not None and before.version != version.version:
         client.set_registered_model_alias(model_name, CHALLENGER, before.version)
@@ -101,14 +104,15 @@ def fetch(which: str, model_name: str = MODEL_NAME) -> Path:
     if os.path.exists(which):
         return Path(which)
     if which.startswith("runs:/"):
-        run = tracking.find(tracking.client(), which.removeprefix("runs:/").partition("/")[0])
-        return _artifacts(f"runs:/{run.info.run_id}/{ARTIFACT}")
+        client = tracking.client()
+        return _folder(client, tracking.find(client, which.removeprefix("runs:/").partition("/")[0]).info.run_id)
     uri = re.fullmatch(r"models:/([^/@]+)[/@](.+)", which)
     if uri:
         model_name, which = uri.groups()
     elif "/" in which or which.endswith(".h5"):
         raise ModelError(f"{which} is not there")
-    return _download(_find_version(tracking.client(), which, model_name))
+    client = tracking.client()
+    return _folder(client, _find_version(client, which, model_name).run_id)
 
 
 def name_of(run_id: str) -> str | None:
@@ -164,7 +168,7 @@ def _compare(
     if champion is None:
         return CHAMPION, "the first one"
     try:
-        other = validate(Detector.load(_download(champion)))
+        other = validate(Detector.load(_folder(client, champion.run_id)))
     except DeepfakeError as error:
         hint = "promote this one by hand: python -m deepfake promote VERSION"
         return CHALLENGER, f"the champion, version {champion.version}, cannot be compared ({error}); {hint}"
@@ -201,20 +205,23 @@ def _alias(client: "MlflowClient", model_name: str, alias: str) -> "ModelVersion
         return None
 
 
-def _download(version: "ModelVersion") -> Path:
-    return _artifacts(version.source)
-
-
-def _artifacts(uri: str) -> Path:
-    """Return the local folder behind an artifact URI; MLflow gives an empty one, without an error, for lost files."""
-    import mlflow
+def _folder(client: "MlflowClient", run_id: str) -> Path:
+    """Return the folder of a run's detector: where it lies, or, from a server, a copy that is fetched once."""
     from mlflow.exceptions import MlflowException
 
-    try:
-        folder = Path(mlflow.artifacts.download_artifacts(uri, tracking_uri=tracking.uri()))
-    except (MlflowException, OSError) as error:
-        raise ModelError(f"{uri}: its files cannot be fetched ({str(error).splitlines()[0]})") from None
+    place = urlparse(tracking.find(client, run_id).info.artifact_uri)
+    if place.scheme in ("", "file"):
+        folder = Path(url2pathname(place.path), ARTIFACT)
+    else:
+        folder = home() / "mlruns" / "downloads" / run_id / ARTIFACT
+        if not (folder / CARD_FILE).is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                for name in (MODEL_FILE, CARD_FILE):  # the card last: with it, the copy is whole
+                    client.download_artifacts(run_id, f"{ARTIFACT}/{name}", str(folder.parent))
+            except (MlflowException, OSError) as error:
+                raise ModelError(f"run {run_id}: its model cannot be fetched ({str(error).splitlines()[0]})") from None
     for name in (MODEL_FILE, CARD_FILE):
         if not (folder / name).is_file():
-            raise ModelError(f"{uri}: {name} is not where the store says ({folder}); was mlruns/ moved or cleaned?")
+            raise ModelError(f"run {run_id}: {name} is not in {folder}; was mlruns/ moved or cleaned?")
     return folder

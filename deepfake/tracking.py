@@ -4,6 +4,7 @@ import getpass
 import hashlib
 import json
 import logging
+import math
 import os
 import platform
 import re
@@ -123,7 +124,7 @@ class Run:
 
     def log_metrics(self, split: str, metrics: dict[str, float]) -> None:
         """Record the final metrics of a split, as `test/auc`; those that could not be computed are left out."""
-        self._log({f"{split.lower()}/{name}": value for name, value in metrics.items() if value == value}, 0)
+        self._log({f"{split.lower()}/{name}": value for name, value in metrics.items() if not math.isnan(value)}, 0)
 
     def log_artifacts(self, folder: Path, place: str | None = None) -> None:
         """Keep a folder's files, below `place` among the run's artifacts."""

@@ -107,7 +107,9 @@ def test_a_mistake_in_a_file_is_found(tmp_path: Path) -> None:
         config.validate(tree)
 
 
-@pytest.mark.parametrize("override", ["trainer.epochz=1", "+foo=1", "augmentation=hevy", "trainer.epochs=-1", "trainer=5"])
+@pytest.mark.parametrize(
+    "override", ["trainer.epochz=1", "+foo=1", "augmentation=hevy", "trainer.epochs=-1", "trainer=5"]
+)
 def test_run_answers_a_mistake_with_one_line_and_exit_code_1(override: str) -> None:
     done = subprocess.run([sys.executable, "run.py", override], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1

@@ -40,7 +40,12 @@ def image(faces: Path) -> Path:
 
 def test_every_way_to_name_it_loads_the_same(finished_run: dict, folder: Path, image: Path) -> None:
     expected = Detector.load(folder).predict(image)
-    for source in (folder / MODEL_FILE, str(folder), "models:/deepfake-detector@champion", "models:/deepfake-detector/1"):
+    for source in (
+        folder / MODEL_FILE,
+        str(folder),
+        "models:/deepfake-detector@champion",
+        "models:/deepfake-detector/1",
+    ):
         assert Detector.load(source).predict(image) == expected
 
 
@@ -129,7 +134,7 @@ def test_a_lambda_is_refused_and_not_run(copy: Path, tmp_path: Path) -> None:
 
     mark = str(tmp_path / "it ran")
     model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(1)])
-    model.add(keras.layers.Lambda(lambda x: (open(mark, "w"), x)[1]))
+    model.add(keras.layers.Lambda(lambda x: (open(mark, "w").close(), x)[1]))
     Path(mark).unlink(missing_ok=True)
     model.save(copy / MODEL_FILE)
     Path(mark).unlink(missing_ok=True)
@@ -172,7 +177,9 @@ def test_another_input_size_than_the_card_says(copy: Path) -> None:
         Detector.load(copy)
 
 
-@pytest.mark.parametrize("change", [{"threshold": 7}, {"class_names": ["Real"]}, {"input_size": "big"}, {"resize": "warp"}])
+@pytest.mark.parametrize(
+    "change", [{"threshold": 7}, {"class_names": ["Real"]}, {"input_size": "big"}, {"resize": "warp"}]
+)
 def test_a_card_out_of_range(copy: Path, change: dict) -> None:
     rewrite_card(copy, **change)
     with pytest.raises(ModelError, match=next(iter(change))):

@@ -78,9 +78,19 @@ def test_the_data_and_the_circumstances(finished_run: dict) -> None:
     run = tracking.client().get_run(finished_run["run_id"])
     assert run.info.status == "FINISHED"
     assert {i.tags[0].value: i.dataset.profile for i in run.inputs.dataset_inputs} == {
-        "Train": '{"Real": 48, "Fake": 48}', "Validation": '{"Real": 24, "Fake": 24}', "Test": '{"Real": 24, "Fake": 24}',
+        "Train": '{"Real": 48, "Fake": 48}',
+        "Validation": '{"Real": 24, "Fake": 24}',
+        "Test": '{"Real": 24, "Fake": 24}',
     }  # fmt: skip
-    for tag in ("config.hash", "command", "host", "data.fingerprint", "version.tensorflow", "version.keras", "threshold"):
+    for tag in (
+        "config.hash",
+        "command",
+        "host",
+        "data.fingerprint",
+        "version.tensorflow",
+        "version.keras",
+        "threshold",
+    ):
         assert run.data.tags[tag], tag
 
 

@@ -127,7 +127,7 @@ def draw_splits(files: list[ImageFile], validation: float, test: float, seed: in
 
 
 def take(files: list[ImageFile], limit: int) -> list[ImageFile]:
-    """Keep at most `limit` images of each class in each split; a smaller limit keeps a part of what a larger one keeps."""
+    """Keep at most `limit` images of each class in each split; a smaller limit keeps a part of a larger one's."""
     kept: dict[tuple[str, int], int] = {}
     chosen = set()
     for file in sorted(files, key=lambda file: hashlib.sha256(file.path.encode("utf-8", "surrogateescape")).digest()):

@@ -50,7 +50,7 @@ def test_each_image_is_changed_in_its_own_way():
 
 def test_with_probability_zero_nothing_happens(batch):
     never = Op(prob=0.0, range=[0.5, 0.9])
-    operations = {name: never for name in ("shift", "zoom", "brightness", "downscale", "erasing")}
+    operations = dict.fromkeys(("shift", "zoom", "brightness", "downscale", "erasing"), never)
     assert np.array_equal(augment(batch, Augmentation(name="test", **operations), rng()), batch)
 
 

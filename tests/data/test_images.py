@@ -35,7 +35,7 @@ def test_every_mode_becomes_rgb(mode: str) -> None:
     pixels = read(encode(Image.fromarray(RED).convert(mode), kind))
     assert pixels.shape == (20, 30, 3)
     if mode in ("P", "RGBA", "CMYK", "YCbCr"):
-        assert pixels[..., 0].mean() > 150 > 90 > pixels[..., 1].mean()
+        assert pixels[..., 0].mean() > pixels[..., 1].mean() + 60
 
 
 def test_a_16_bit_image_keeps_its_grey() -> None:
@@ -72,7 +72,10 @@ def test_of_an_animation_the_first_frame_is_read() -> None:
         (b"just text", "not an image"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
         (encode(Image.fromarray(RED), "JPEG")[:200], "damaged"),
-        (encode(Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)), "PNG")[:900], "damaged"),
+        (
+            encode(Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)), "PNG")[:900],
+            "damaged",
+        ),
     ],
 )
 def test_what_is_no_image_says_so(content: bytes, reason: str) -> None:

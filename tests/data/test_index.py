@@ -99,7 +99,8 @@ def test_splits_are_stratified_and_follow_the_seed(tmp_path: Path) -> None:
     files = draw_splits(scan(tmp_path, NAMES), 0.2, 0.1, seed=3)
     counts = Counter((file.split, file.label) for file in files)
     assert counts == {
-        ("Train", 0): 70, ("Validation", 0): 20, ("Test", 0): 10, ("Train", 1): 28, ("Validation", 1): 8, ("Test", 1): 4,
+        ("Train", 0): 70, ("Validation", 0): 20, ("Test", 0): 10,
+        ("Train", 1): 28, ("Validation", 1): 8, ("Test", 1): 4,
     }  # fmt: skip
     assert draw_splits(scan(tmp_path, NAMES), 0.2, 0.1, seed=3) == files
     assert draw_splits(scan(tmp_path, NAMES), 0.2, 0.1, seed=4) != files

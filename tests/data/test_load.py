@@ -76,7 +76,9 @@ def test_a_few_unreadable_files_are_left_out_and_listed(root: Path) -> None:
 def test_many_unreadable_files_fail_the_run(root: Path) -> None:
     for number in range(3):
         (root / "Train" / "Real" / f"broken{number}.jpg").write_bytes(b"")
-    with pytest.raises(DataError, match=r"3 of 29 images cannot be read, like Train/Real/broken0.jpg \(an empty file\)"):
+    with pytest.raises(
+        DataError, match=r"3 of 29 images cannot be read, like Train/Real/broken0.jpg \(an empty file\)"
+    ):
         load(settings(root))
 
 
@@ -100,7 +102,11 @@ def test_evaluation_takes_a_split_with_one_class(root: Path) -> None:
 def test_a_folder_without_splits_is_split(tmp_path: Path, home: Path, make_faces: Callable[..., Path]) -> None:
     root = make_faces(tmp_path / "flat", {".": 20})
     data = load(settings(root, "dataset.validation_fraction=0.2", "dataset.test_fraction=0.3"))
-    assert {name: len(split.labels) for name, split in data.splits.items()} == {"Train": 20, "Validation": 8, "Test": 12}
+    assert {name: len(split.labels) for name, split in data.splits.items()} == {
+        "Train": 20,
+        "Validation": 8,
+        "Test": 12,
+    }
     paths = [path for split in data.splits.values() for path in split.paths]
     assert len(set(paths)) == 40
 

@@ -252,7 +252,7 @@ def test_weights_from_a_file_make_the_network_that_keras_saved(
     images = pictures(33)
     expected = original(images.astype(np.float32)).numpy()
     assert np.ptp(expected, axis=0).max() > 0.1
-    np.testing.assert_allclose(up_to(model, "avg_pool")(images), expected, atol=1e-6)
+    np.testing.assert_allclose(up_to(model, "avg_pool")(images), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(("name", "application"), [("efficientnet_b0", "EfficientNetB0"), ("xception", "Xception")])

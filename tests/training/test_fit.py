@@ -1,6 +1,5 @@
 """Training keeps the best weights, and an interruption changes nothing."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,7 +95,9 @@ def test_the_best_weights_are_restored(config: Config, data: Data, tmp_path: Pat
     aucs = [epoch["val_auc"] for epoch in epochs]
     assert trained.best_epoch == aucs.index(max(aucs)) + 1
     validation = data.splits["Validation"]
-    assert roc_auc_score(validation.labels, scorer(trained.model)(validation.images)) == pytest.approx(max(aucs), abs=1e-6)
+    assert roc_auc_score(validation.labels, scorer(trained.model)(validation.images)) == pytest.approx(
+        max(aucs), abs=1e-6
+    )
 
 
 def test_training_stops_early(config: Config, data: Data, tmp_path: Path) -> None:
@@ -165,7 +166,8 @@ losses = {}
 for strategy in ("single", "mirrored"):
     config = compose([*json.loads(sys.argv[1]), f"trainer.strategy={strategy}"])
     seen = losses.setdefault(strategy, [])
-    fit.train(config, load(config.dataset), Path(sys.argv[2], strategy), lambda epoch, metrics: seen.append(metrics["loss"]))
+    report = lambda epoch, metrics: seen.append(metrics["loss"])
+    fit.train(config, load(config.dataset), Path(sys.argv[2], strategy), report)
 print(json.dumps(losses))
 """
     overrides = [*small, "model.dropout=0", "trainer.precision=float32", "augmentation=none"]

@@ -1,0 +1,119 @@
+"""The commands, as they are typed."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from deepfake.config import CONF
+
+ROOT = CONF.parent
+
+
+def deepfake(*arguments: str, check: bool = True) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "deepfake", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=check)
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("broken") / "broken.jpg"
+    path.write_bytes(b"text")
+    return path
+
+
+def test_help_lists_the_commands() -> None:
+    shown = deepfake("--help").stdout
+    for command in ("ui", "runs", "promote", "predict", "evaluate"):
+        assert command in shown
+
+
+def test_runs(finished_run: dict) -> None:
+    shown = deepfake("runs").stdout
+    assert finished_run["run_id"][:8] in shown
+    assert "1 champion" in shown
+    assert json.loads(deepfake("runs", "--json").stdout)[0]["metrics"] == finished_run["metrics"]
+
+
+def test_runs_when_there_are_none(home: Path) -> None:
+    assert "`python run.py` makes one" in deepfake("runs").stdout
+
+
+def test_runs_and_help_need_no_tensorflow(finished_run: dict) -> None:
+    program = "import sys; sys.argv=['deepfake','runs']\nfrom deepfake.cli import app\ntry: app()\nfinally: assert 'tensorflow' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_predict_a_folder_and_a_broken_file(finished_run: dict, faces: Path, broken: Path) -> None:
+    done = deepfake("predict", str(faces / "Test" / "Fake"), str(broken))
+    assert done.stdout.count("0023.png") == 1
+    assert "not an image" in done.stdout
+    assert "A probability, not evidence" in done.stdout
+    rows = list(csv.DictReader(io.StringIO(deepfake("predict", "--csv", str(faces / "Test"), str(broken)).stdout)))
+    assert len(rows) == 49
+    assert rows[-1]["error"].startswith("not an image")
+    lines = [
+        json.loads(line) for line in deepfake("predict", "--json", str(faces / "Test"), str(broken)).stdout.splitlines()
+    ]
+    assert [line["path"] for line in lines] == [row["path"] for row in rows]
+    assert lines[0]["verdict"] == ("Fake" if lines[0]["p_fake"] >= lines[0]["threshold"] else "Real")
+
+
+def test_mistakes_are_one_line(finished_run: dict, tmp_path: Path) -> None:
+    for arguments, line in [
+        (["predict", str(tmp_path / "nothing.jpg")], "nothing.jpg is not there"),
+        (["predict", str(tmp_path)], "no images in"),
+        (["promote", "99"], "has no version, alias or run 99"),
+        (["evaluate", "champion", "dataset=folder"], "dataset.root is missing"),
+        (["evaluate", "champion", "dataset=folder", f"dataset.root={tmp_path}", "--split", "Tset"], "should be one of"),
+        (["evaluate", "nobody", "dataset=folder", f"dataset.root={tmp_path}"], "no version, alias or run nobody"),
+    ]:
+        done = deepfake(*arguments, check=False)
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: ")
+        assert line in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_evaluate_all_images(finished_run: dict, faces: Path) -> None:
+    shown = deepfake("evaluate", "champion", "dataset=folder", f"dataset.root={faces}", "--split", "all").stdout
+    assert "192 images" in shown
+    assert "balanced accuracy" in shown
+
+
+def test_promote(finished_run: dict) -> None:
+    assert "version 1 is the champion" in deepfake("promote", finished_run["run_id"][:8]).stdout
+
+
+def test_the_ui_shows_the_runs(finished_run: dict) -> None:
+    port = 5917
+    command = [sys.executable, "-m", "deepfake", "ui", "--port", str(port)]
+    server = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
+                break
+            except OSError:
+                assert time.monotonic() < deadline
+                time.sleep(0.5)
+        body = json.dumps({"experiment_ids": ["1"]}).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/api/2.0/mlflow/runs/search", body, {"Content-Type": "application/json"}
+        )
+        runs = json.load(urllib.request.urlopen(request, timeout=30))["runs"]
+        assert finished_run["run_id"] in {run["info"]["run_id"] for run in runs}
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)

@@ -1,0 +1,117 @@
+"""Versions, the champion's rules, and what happens to a model whose files are gone."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deepfake import experiment, registry, tracking
+from deepfake.config import compose
+from deepfake.detector import Detector
+from deepfake.errors import ModelError, TrackingError
+
+NAME = registry.MODEL_NAME
+
+
+@pytest.fixture
+def run_id(home: Path, small: list[str]) -> str:
+    """A finished run in a store of its own: version 1, champion."""
+    experiment.run(compose([*small, "trainer.epochs=1"]))
+    return registry.leaderboard()[0]["run_id"]
+
+
+def alias(name: str) -> str | None:
+    aliases = tracking.client().get_registered_model(NAME).aliases
+    return str(aliases[name]) if name in aliases else None
+
+
+def always(auc: float) -> Callable[[Detector], float]:
+    return lambda detector: auc
+
+
+def test_the_first_version_is_champion(run_id: str) -> None:
+    assert (alias("champion"), alias("challenger")) == ("1", None)
+
+
+def test_a_better_one_becomes_champion(run_id: str) -> None:
+    registered = registry.register(run_id, NAME, 0.8, always(0.7))
+    assert (registered.version, registered.alias) == ("2", "champion")
+    assert "validation AUC 0.8000 against 0.7000 of the champion, version 1" in registered.reason
+    assert alias("champion") == "2"
+
+
+@pytest.mark.parametrize("auc", [0.7, 0.6])
+def test_one_that_is_not_better_becomes_challenger(run_id: str, auc: float) -> None:
+    assert registry.register(run_id, NAME, auc, always(0.7)).alias == "challenger"
+    assert (alias("champion"), alias("challenger")) == ("1", "2")
+
+
+def test_the_champion_is_scored_on_the_new_runs_images(
+    run_id: str, small: list[str], make_faces: Callable, tmp_path: Path
+) -> None:
+    other = make_faces(tmp_path / "other", {"Train": 16, "Validation": 8, "Test": 8}, suffix=".bmp")
+    experiment.run(compose([*small, f"dataset.root={other}", "dataset.image_size=40", "trainer.epochs=1"]))
+    assert {alias("champion"), alias("challenger")} in ({"1", "2"}, {"2", None})
+
+
+def test_a_champion_whose_files_are_gone_is_not_replaced_in_silence(run_id: str) -> None:
+    shutil.rmtree(registry.fetch("champion"))
+    registered = registry.register(run_id, NAME, 0.99, always(0.5))
+    assert registered.alias == "challenger"
+    assert "cannot be compared" in registered.reason
+    assert "promote" in registered.reason
+
+
+def test_promote_by_hand(run_id: str) -> None:
+    registry.register(run_id, NAME, 0.1, always(0.7))
+    assert registry.promote("2") == "2"
+    assert (alias("champion"), alias("challenger")) == ("2", "1")
+    assert registry.promote("challenger") == "1"
+    assert (alias("champion"), alias("challenger")) == ("1", "2")
+    assert registry.promote(run_id[:8]) in ("1", "2")
+
+
+def test_promoting_what_is_not_there(run_id: str) -> None:
+    for which in ("9", "nobody", "abcdef0123"):
+        with pytest.raises(TrackingError, match=which):
+            registry.promote(which)
+    assert alias("champion") == "1"
+
+
+def test_every_name_finds_the_same_folder(run_id: str) -> None:
+    names = [
+        "champion",
+        "1",
+        run_id,
+        run_id[:8],
+        f"runs:/{run_id}/model",
+        f"models:/{NAME}@champion",
+        f"models:/{NAME}/1",
+    ]
+    assert len({registry.fetch(name) for name in names}) == 1
+    folder = registry.fetch("champion")
+    assert registry.fetch(str(folder)) == folder
+
+
+def test_no_model_yet(home: Path) -> None:
+    with pytest.raises(TrackingError, match=r"`python run.py` trains and registers one"):
+        registry.fetch("champion")
+    with pytest.raises(ModelError, match="is not there"):
+        registry.fetch("models/mine.h5")
+
+
+def test_lost_files_are_noticed(run_id: str) -> None:
+    shutil.rmtree(registry.fetch("champion"))
+    with pytest.raises(ModelError, match=r"was mlruns/ moved or cleaned\?|cannot be fetched"):
+        registry.fetch("champion")
+
+
+def test_the_leaderboard_is_sorted_by_validation_auc(run_id: str, small: list[str]) -> None:
+    experiment.run(compose([*small, "trainer.epochs=1", "seed=5"]))
+    rows = registry.leaderboard()
+    aucs = [row["metrics"]["validation/auc"] for row in rows]
+    assert aucs == sorted(aucs, reverse=True)
+    assert {row["version"] for row in rows} == {"1", "2"}
+    assert len([row for row in rows if row["alias"] == "champion"]) == 1
+    assert registry.leaderboard("another experiment") == []

@@ -48,7 +48,15 @@ def test_runs_when_there_are_none(home: Path) -> None:
 
 
 def test_runs_and_help_need_no_tensorflow(finished_run: dict) -> None:
-    program = "import sys; sys.argv=['deepfake','runs']\nfrom deepfake.cli import app\ntry: app()\nfinally: assert 'tensorflow' not in sys.modules"
+    program = """
+import sys
+from deepfake.cli import app
+sys.argv = ["deepfake", "runs"]
+try:
+    app()
+finally:
+    assert "tensorflow" not in sys.modules
+"""
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True)
 
 

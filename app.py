@@ -63,16 +63,12 @@ def build(detector: Detector, name: str):
 
     (real, fake), cut = detector.card.class_names, detector.card.threshold
 
-    class Upload(gr.Image):
-        """Reads pictures as training does, and says what is wrong with a file without naming its place."""
-
-        is_template = True  # the browser shows it as the Image it is
-
-        def preprocess(self, payload):
-            try:
-                return None if payload is None else read(payload.path)
-            except ImageError as error:
-                raise gr.Error(f"This file is {error}.", print_exception=False) from None
+    def open_upload(payload):
+        """Read a picture as training does; say what is wrong with a file without naming its place on this machine."""
+        try:
+            return None if payload is None else read(payload.path)
+        except ImageError as error:
+            raise gr.Error(f"This file is {error}.", print_exception=False) from None
 
     def predict(image):
         if image is None:
@@ -84,7 +80,8 @@ def build(detector: Detector, name: str):
     with gr.Blocks(title="Real or fake?") as page:
         gr.Markdown(f"# Real or fake?\nUpload, paste or photograph a face.\n\n{describe(detector, name)}")
         with gr.Row():
-            image = Upload(sources=["upload", "clipboard", "webcam"], label="Picture", elem_id="picture", height=360)
+            image = gr.Image(sources=["upload", "clipboard", "webcam"], label="Picture", elem_id="picture", height=360)
+            image.preprocess = open_upload  # Gradio's own clips 16-bit pictures to white, and shows paths
             with gr.Column():
                 verdict = gr.Markdown("## …", elem_id="verdict")
                 scores = gr.Label(label="Confidence", elem_id="scores", show_heading=False)

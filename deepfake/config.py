@@ -229,8 +229,9 @@ class OptimizerBase:
 
     Attributes:
         learning_rate: The highest learning rate of the run.
-        schedule: `constant`; `cosine` to zero after `warmup_epochs` of linear warm-up; or `plateau`, which multiplies
-            the rate by `plateau_factor` after `plateau_patience` epochs without a better validation AUC.
+        schedule: `constant`; `cosine` to zero; or `plateau`, which multiplies the rate by `plateau_factor` after
+            `plateau_patience` epochs without a better validation AUC.
+        warmup_epochs: Epochs, or a part of one, in which the rate first climbs from zero.
         clip_norm: Largest norm of the whole gradient; null for no clipping.
     """
 

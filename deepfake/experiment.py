@@ -1,10 +1,8 @@
 """The story of one run, top to bottom. The only module that knows all the others."""
 
-import csv
-import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,12 +19,20 @@ from deepfake.errors import ModelError
 
 if TYPE_CHECKING:
     import keras
-    from matplotlib.figure import Figure
 
     from deepfake.training.fit import Trained
 
 EVALUATED = ("Validation", "Test")
-SHEET = 32  # pictures on a sheet
+PICTURES = 32  # on a sheet
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """P(fake) of every image and the metrics, by split, at the threshold that Validation gave."""
+
+    scores: dict[str, np.ndarray]
+    metrics: dict[str, dict[str, float]]
+    threshold: float
 
 
 def run(config: Config) -> float:
@@ -47,23 +53,22 @@ def run(config: Config) -> float:
     _announce(config, data)
     with tracking.run(config, data) as record:
         out.print(f"Run {record.id}  [dim](interrupted, it goes on with: python run.py resume={record.id})[/dim]")
-        trained, model = _train(config, data, record)
-        scores, metrics, threshold = _evaluate(model, data)
-        for split in EVALUATED:
-            record.log_metrics(split, metrics[split])
-        card = _card(config, data, record.id, metrics, threshold)
+        trained = _train(config, data, record)
+        model = _in_float32(config, trained.model)
+        evaluation = _evaluate(model, data)
+        for split, metrics in evaluation.metrics.items():
+            record.log_metrics(split, metrics)
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
-            detector = _export(model, card, folder / registry.ARTIFACT)
-            _check_export(detector, data.splits["Validation"], scores["Validation"])
-            _write_tables(folder, config, data, scores, threshold)
-            _draw(folder / "plots", config, data, trained.history, scores["Test"], threshold)
+            write(folder / registry.ARTIFACT, model, _card(config, data, record.id, evaluation))
+            _check_export(folder / registry.ARTIFACT, data.splits["Validation"], evaluation)
+            _write_report(folder, config, data, trained, evaluation)
             record.log_artifacts(folder)
-        record.tag(best_epoch=str(trained.best_epoch), threshold=f"{threshold:.6f}")
-        registered = _register(config, data, record.id, metrics["Validation"]["auc"])
+        record.tag(best_epoch=str(trained.best_epoch), threshold=f"{evaluation.threshold:.6f}")
+        registered = _register(config, data, record.id, evaluation.metrics["Validation"]["auc"])
     record.checkpoint.unlink(missing_ok=True)
-    _summarise(config, metrics, threshold, trained.best_epoch, registered)
-    return metrics["Validation"]["auc"]
+    _summarise(config, trained, evaluation, registered)
+    return evaluation.metrics["Validation"]["auc"]
 
 
 def _announce(config: Config, data: Data) -> None:
@@ -77,12 +82,15 @@ def _announce(config: Config, data: Data) -> None:
         out.print("  [dim]Drawn by code: its numbers say nothing about real deepfakes.[/dim]")
 
 
-def _train(config: Config, data: Data, record: tracking.Run) -> tuple["Trained", "keras.Model"]:
-    from deepfake import models
+def _train(config: Config, data: Data, record: tracking.Run) -> "Trained":
     from deepfake.training import fit, precision
 
-    format_name = precision.choose(config.trainer.precision)
-    out.print(f"Training in {format_name}, seed {config.seed}, {_weights_line(config, data)}")
+    weights = "all images weighted alike"
+    if config.trainer.class_weights == "balanced":
+        weight_of = fit.class_weights(data.splits["Train"].labels)
+        named = (f"{name} {weight_of[label]:.3f}" for label, name in enumerate(config.dataset.class_names))
+        weights = f"class weights {', '.join(named)}"
+    out.print(f"Training in {precision.choose(config.trainer.precision)}, seed {config.seed}, {weights}")
 
     def report(epoch: int, metrics: dict[str, float]) -> None:
         record.log_epoch(epoch, metrics)
@@ -92,27 +100,22 @@ def _train(config: Config, data: Data, record: tracking.Run) -> tuple["Trained",
             f"val_auc {metrics['val_auc']:.4f}  {metrics['images_per_second']:.0f} images/s"
         )
 
-    trained = fit.train(config, data, record.checkpoint, report)
+    return fit.train(config, data, record.checkpoint, report)
+
+
+def _in_float32(config: Config, trained: "keras.Model") -> "keras.Model":
+    """Build the same network in float32, whatever it was trained in, and give it the trained weights."""
+    from deepfake import models
+    from deepfake.training.fit import dtype_policy
+
     settings = replace(config.model, weights=None) if isinstance(config.model, Backbone) else config.model
-    with fit.dtype_policy("float32"):
+    with dtype_policy("float32"):
         model = models.build(settings, config.dataset.image_size)
-    model.set_weights(trained.model.get_weights())
-    return trained, model
+    model.set_weights(trained.get_weights())
+    return model
 
 
-def _weights_line(config: Config, data: Data) -> str:
-    from deepfake.training.fit import class_weights
-
-    if config.trainer.class_weights == "none":
-        return "classes weighted alike"
-    weights = class_weights(data.splits["Train"].labels)
-    return "class weights " + ", ".join(
-        f"{name} {weights[label]:.3f}" for label, name in enumerate(config.dataset.class_names)
-    )
-
-
-def _evaluate(model: "keras.Model", data: Data) -> tuple[dict[str, np.ndarray], dict[str, dict[str, float]], float]:
-    """Score Validation and Test; the threshold comes from Validation alone."""
+def _evaluate(model: "keras.Model", data: Data) -> Evaluation:
     from deepfake.evaluation.metrics import choose_threshold, compute
     from deepfake.models.scoring import scorer
 
@@ -120,100 +123,57 @@ def _evaluate(model: "keras.Model", data: Data) -> tuple[dict[str, np.ndarray], 
     scores = {split: score(data.splits[split].images) for split in EVALUATED}
     threshold = choose_threshold(data.splits["Validation"].labels, scores["Validation"])
     metrics = {split: compute(data.splits[split].labels, scores[split], threshold) for split in EVALUATED}
-    return scores, metrics, threshold
+    return Evaluation(scores, metrics, threshold)
 
 
-def _card(config: Config, data: Data, run_id: str, metrics: dict[str, dict[str, float]], threshold: float) -> Card:
+def _card(config: Config, data: Data, run_id: str, evaluation: Evaluation) -> Card:
+    names = config.dataset.class_names
     return Card(
-        class_names=list(config.dataset.class_names),
+        class_names=list(names),
         input_size=config.dataset.image_size,
         resize=config.dataset.resize,
-        threshold=threshold,
+        threshold=evaluation.threshold,
         model=config.model.name,
         data={
             "name": data.name,
             "fingerprint": data.fingerprint,
-            "counts": {name: split.counts(config.dataset.class_names) for name, split in data.splits.items()},
+            "counts": {name: split.counts(names) for name, split in data.splits.items()},
         },
-        metrics={split.lower(): values for split, values in metrics.items()},
+        metrics={split.lower(): metrics for split, metrics in evaluation.metrics.items()},
         run_id=run_id,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={name: version for name in tracking.PACKAGES if (version := tracking.package_version(name))},
     )
 
 
-def _export(model: "keras.Model", card: Card, folder: Path) -> Detector:
-    write(folder, model, card)
-    return Detector.load(folder)
-
-
-def _check_export(detector: Detector, split: Split, scores: np.ndarray) -> None:
+def _check_export(folder: Path, validation: Split, evaluation: Evaluation) -> None:
     """A model that is read back from its file must say what it said before."""
-    difference = float(np.max(np.abs(detector.score(split.images[:SHEET]) - scores[:SHEET])))
+    again = Detector.load(folder).score(validation.images[:PICTURES])
+    difference = float(np.max(np.abs(again - evaluation.scores["Validation"][:PICTURES])))
     if not difference < 1e-5:
-        raise ModelError(
-            f"the saved model differs from the trained one by up to {difference:.2g}; it is not registered"
-        )
+        raise ModelError(f"the saved model differs from the trained one by {difference:.2g}, so it is not registered")
 
 
-def _write_tables(folder: Path, config: Config, data: Data, scores: dict[str, np.ndarray], threshold: float) -> None:
-    names = config.dataset.class_names
-    with (folder / "predictions.csv").open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        table = csv.writer(file)
-        table.writerow(["split", "path", "group", "label", "p_fake", "verdict"])
-        for split in EVALUATED:
-            part = data.splits[split]
-            for path, group, label, score in zip(part.paths, part.groups, part.labels, scores[split], strict=True):
-                table.writerow([split, path, group, names[label], f"{score:.6f}", names[int(score >= threshold)]])
-    with (folder / "unreadable.csv").open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        csv.writer(file).writerows([["path", "reason"], *data.unreadable])
+def _write_report(folder: Path, config: Config, data: Data, trained: "Trained", evaluation: Evaluation) -> None:
+    from deepfake.evaluation import report
 
-
-def _draw(
-    folder: Path, config: Config, data: Data, history: dict[str, list[float]], scores: np.ndarray, threshold: float
-) -> None:
-    from deepfake.evaluation import plots
-
-    folder.mkdir()
-    test, names = data.splits["Test"], config.dataset.class_names
-    figures = {
-        "curves": plots.curves(history),
-        "roc": plots.roc(test.labels, scores, threshold),
-        "precision_recall": plots.precision_recall(test.labels, scores, threshold),
-        "confusion": plots.confusion(test.labels, scores, threshold, names),
-        "histogram": plots.histogram(test.labels, scores, threshold, names),
-        "augmented": _augmented_sheet(config, data.splits["Train"]),
-        "most_wrong": _most_wrong_sheet(test, scores, threshold, names),
-    }
-    for name, figure in figures.items():
-        figure.savefig(folder / f"{name}.png")
-
-
-def _augmented_sheet(config: Config, split: Split) -> "Figure":
-    from deepfake.evaluation import plots
-
-    chosen = np.linspace(0, len(split.labels) - 1, min(SHEET, len(split.labels))).astype(int)
-    images = augment(split.images[chosen], config.augmentation, np.random.default_rng(config.seed))
-    captions = [config.dataset.class_names[split.labels[i]] for i in chosen]
-    return plots.sheet(
-        images, captions, f"Train images as the model sees them: augmentation {config.augmentation.name}"
-    )
-
-
-def _most_wrong_sheet(split: Split, scores: np.ndarray, threshold: float, names: list[str]) -> "Figure":
-    from deepfake.evaluation import plots
-
-    wrong = np.flatnonzero((scores >= threshold) != split.labels)
-    worst = wrong[np.argsort(-np.abs(scores[wrong] - split.labels[wrong]), kind="stable")][:SHEET]
-    captions = [f"{names[split.labels[i]]}, P(fake) {scores[i]:.2f}" for i in worst]
-    return plots.sheet(split.images[worst], captions, "Test images most wrong")
+    names, threshold, train = config.dataset.class_names, evaluation.threshold, data.splits["Train"]
+    evaluated = {split: data.splits[split] for split in EVALUATED}
+    report.write_predictions(folder / "predictions.csv", evaluated, evaluation.scores, threshold, names)
+    report.write_unreadable(folder / "unreadable.csv", data.unreadable)
+    plots = folder / "plots"
+    plots.mkdir()
+    report.draw_plots(plots, trained.history, data.splits["Test"], evaluation.scores["Test"], threshold, names)
+    chosen = np.linspace(0, len(train.labels) - 1, min(PICTURES, len(train.labels))).astype(int)
+    images = augment(train.images[chosen], config.augmentation, np.random.default_rng(config.seed))
+    report.draw_augmented(plots / "augmented.png", images, train.labels[chosen], names, config.augmentation.name)
 
 
 def _register(config: Config, data: Data, run_id: str, auc: float) -> registry.Registered | None:
     if not config.tracking.register:
         return None
-    split = data.splits["Validation"]
-    return registry.register(run_id, config.tracking.model_name, auc, _auc_on(data.root, split))
+    validate = _auc_on(data.root, data.splits["Validation"])
+    return registry.register(run_id, config.tracking.model_name, auc, validate)
 
 
 def _auc_on(root: Path, split: Split) -> Callable[[Detector], float]:
@@ -228,20 +188,14 @@ def _auc_on(root: Path, split: Split) -> Callable[[Detector], float]:
 
 
 def _summarise(
-    config: Config,
-    metrics: dict[str, dict[str, float]],
-    threshold: float,
-    best_epoch: int,
-    registered: registry.Registered | None,
+    config: Config, trained: "Trained", evaluation: Evaluation, registered: registry.Registered | None
 ) -> None:
-    metrics_table(f"\nBest epoch {best_epoch}, threshold {threshold:.3f} (from Validation)", metrics)
+    title = f"\nBest epoch {trained.best_epoch}, threshold {evaluation.threshold:.3f} (from Validation)"
+    metrics_table(title, evaluation.metrics)
     if registered:
-        name = config.tracking.model_name
-        out.print(
-            f"\nRegistered as [bold]{name} version {registered.version}[/bold], {registered.alias}: {registered.reason}"
-        )
+        version = f"[bold]{config.tracking.model_name} version {registered.version}[/bold]"
+        out.print(f"Registered as {version}, {registered.alias}: {registered.reason}")
     out.print("\nNext")
-    out.print("  python run.py -m augmentation=none,standard,heavy    [dim]# a sweep[/dim]", markup=True)
+    out.print("  python run.py -m augmentation=none,standard,heavy    [dim]# a sweep[/dim]")
     out.print("  python -m deepfake ui                                [dim]# every run, in the browser[/dim]")
     out.print("  python app.py                                        [dim]# the champion, in the browser[/dim]")
-    sys.stdout.flush()

@@ -26,7 +26,9 @@ def cnn(image: "keras.KerasTensor", settings: config.Cnn) -> "keras.KerasTensor"
         x = layers.Conv2D(filters, 3, activation="relu", name=f"conv_{number}")(x)
         x = layers.MaxPooling2D(2, name=f"pool_{number}")(x)
     x = layers.Flatten(name="flatten")(x)
-    return layers.Dense(settings.dense, activation="relu", name="dense")(x)
+    # In float32 too: its sums over the whole picture are large and alike for all images, and in bfloat16 the small
+    # differences between images are rounded away, until the net says the same of each.
+    return layers.Dense(settings.dense, dtype="float32", activation="relu", name="dense")(x)
 
 
 def cnn_least_size(settings: config.Cnn) -> int:

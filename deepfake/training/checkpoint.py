@@ -27,8 +27,12 @@ class Progress:
     @property
     def best_epoch(self) -> int:
         """Index of the epoch with the highest validation AUC, the first of several; -1 before the first epoch."""
-        aucs = [epoch["val_auc"] for epoch in self.history]
-        return aucs.index(max(aucs)) if aucs else -1
+        return self.aucs.index(max(self.aucs)) if self.history else -1
+
+    @property
+    def aucs(self) -> list[float]:
+        """Validation AUC of each finished epoch."""
+        return [epoch["val_auc"] for epoch in self.history]
 
 
 def save(path: Path, progress: Progress, model: "keras.Model") -> None:

@@ -82,16 +82,17 @@ def train(config: Config, data: Data, path: Path, report: Report) -> Trained:
             done = len(progress.history)
             if done >= phase.stop or _is_over(progress, config):
                 continue
-            _compile(model, config, phase, plan.steps)
+            rate = optimizers.schedule(config.optimizer, plan.steps, phase.stop - phase.start, phase.factor)
+            _compile(model, config, phase, rate)
             if done > phase.start:
                 checkpoint.restore_optimizer(path, model)
             for epoch in range(done, phase.stop):
+                rate.scale.assign(optimizers.plateau_scale(config.optimizer, progress.aucs))
                 metrics = _train_epoch(model, config, data.splits["Train"], plan, epoch)
                 metrics |= _validate(score, data.splits["Validation"])
                 progress.history.append(metrics)
                 if progress.best_epoch == epoch:
                     progress.best_weights = model.get_weights()
-                _lower_rate_on_plateau(model, config, progress)
                 checkpoint.save(path, progress, model)
                 report(epoch, metrics)
                 if _is_over(progress, config):
@@ -141,18 +142,17 @@ def _phases(config: Config) -> list[Phase]:
     return [Phase(0, frozen, True, 1.0), Phase(frozen, epochs, False, model.fine_tune_factor)]
 
 
-def _compile(model: keras.Model, config: Config, phase: Phase, steps: int) -> None:
+def _compile(model: keras.Model, config: Config, phase: Phase, rate: optimizers.Schedule) -> None:
     if isinstance(config.model, Backbone) and config.model.weights is not None:
         models.freeze(model, config.model) if phase.frozen else models.unfreeze(model)
     model.compile(
-        optimizer=optimizers.build(config.optimizer, steps, phase.stop - phase.start, phase.factor),
+        optimizer=optimizers.build(config.optimizer, rate),
         loss=keras.losses.BinaryCrossentropy(label_smoothing=config.trainer.label_smoothing),
         metrics=[keras.metrics.BinaryAccuracy(name="accuracy")],
     )
 
 
 def _train_epoch(model: keras.Model, config: Config, split: Split, plan: Plan, epoch: int) -> dict[str, float]:
-    rate = _learning_rate(model)
     images = min(plan.steps * plan.batch_size, len(split.labels))
     started = time.perf_counter()
     logs = model.fit(
@@ -174,7 +174,7 @@ def _train_epoch(model: keras.Model, config: Config, split: Split, plan: Plan, e
     return {
         "loss": logs["loss"][0],
         "accuracy": logs["accuracy"][0],
-        "learning_rate": rate,
+        "learning_rate": _learning_rate(model),  # at the epoch's end
         "images_per_second": images / seconds,
     }
 
@@ -196,19 +196,7 @@ def _validate(score: Callable[[np.ndarray], np.ndarray], split: Split) -> dict[s
 
 def _is_over(progress: Progress, config: Config) -> bool:
     patience = config.trainer.early_stopping
-    return patience is not None and bool(progress.history) and _epochs_since_best(progress) >= patience
-
-
-def _epochs_since_best(progress: Progress) -> int:
-    return len(progress.history) - 1 - progress.best_epoch
-
-
-def _lower_rate_on_plateau(model: keras.Model, config: Config, progress: Progress) -> None:
-    """Lower the rate each time `plateau_patience` epochs in a row were not better than the best before them."""
-    if config.optimizer.schedule == "plateau":
-        waited = _epochs_since_best(progress)
-        if waited and waited % config.optimizer.plateau_patience == 0:
-            model.optimizer.learning_rate = _learning_rate(model) * config.optimizer.plateau_factor
+    return patience is not None and len(progress.history) - 1 - progress.best_epoch >= patience
 
 
 def _learning_rate(model: keras.Model) -> float:

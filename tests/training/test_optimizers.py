@@ -1,5 +1,6 @@
 """From the `optimizer` group to Keras."""
 
+import keras
 import pytest
 
 from deepfake.config import compose
@@ -8,52 +9,59 @@ from deepfake.training import optimizers, precision
 
 def rates(*overrides: str) -> list[float]:
     """The learning rate at the start of each of 10 epochs of 4 steps, and at the end."""
-    optimizer = optimizers.build(compose(list(overrides)).optimizer, 4, 10)
-    schedule = optimizer._learning_rate
-    return [float(schedule(step)) if callable(schedule) else float(schedule) for step in range(0, 41, 4)]
+    schedule = optimizers.schedule(compose(list(overrides)).optimizer, steps_per_epoch=4, epochs=10)
+    return [float(schedule(step)) for step in range(0, 41, 4)]
+
+
+def optimizer(*overrides: str) -> keras.Optimizer:
+    settings = compose(["optimizer.warmup_epochs=0", *overrides]).optimizer
+    return optimizers.build(settings, optimizers.schedule(settings, 4, 10))
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
 def test_every_optimizer_moves_a_weight(name: str) -> None:
-    import keras
-
-    optimizer = optimizers.build(compose([f"optimizer={name}", "optimizer.clip_norm=1"]).optimizer, 4, 10)
+    built = optimizer(f"optimizer={name}", "optimizer.clip_norm=1")
     weight = keras.Variable([1.0, 1.0], name="kernel")
-    optimizer.build([weight])
-    optimizer.apply([keras.ops.array([100.0, -100.0])])
-    assert weight.numpy()[0] < 1
-    assert type(optimizer).__name__.lower() == name
-    assert optimizer.global_clipnorm == 1
+    built.build([weight])
+    built.apply([keras.ops.array([100.0, -100.0])])
+    assert weight.numpy()[0] < 1 < weight.numpy()[1]
+    assert type(built).__name__.lower() == name
+    assert built.global_clipnorm == 1
 
 
 def test_weight_decay_spares_biases() -> None:
-    import keras
-
-    settings = compose(["optimizer=adamw", "optimizer.weight_decay=1", "optimizer.learning_rate=0.1"]).optimizer
-    optimizer = optimizers.build(settings, 4, 10)
+    built = optimizer("optimizer=adamw", "optimizer.weight_decay=1", "optimizer.learning_rate=0.1")
     kernel, bias = keras.Variable([1.0], name="kernel"), keras.Variable([1.0], name="bias")
-    optimizer.build([kernel, bias])
-    optimizer.apply([keras.ops.zeros(1), keras.ops.zeros(1)])
+    built.build([kernel, bias])
+    built.apply([keras.ops.zeros(1), keras.ops.zeros(1)])
     assert kernel.numpy()[0] == pytest.approx(0.9)
     assert bias.numpy()[0] == pytest.approx(1)
 
 
-def test_constant() -> None:
-    assert rates() == pytest.approx([1e-3] * 11)
+def test_constant_after_a_warm_up() -> None:
+    assert rates("optimizer.warmup_epochs=0") == pytest.approx([1e-3] * 11)
+    assert rates("optimizer.warmup_epochs=2") == pytest.approx([1e-3 / 8, 5e-3 / 8] + [1e-3] * 9)
 
 
 def test_cosine_ends_at_zero() -> None:
-    values = rates("optimizer.schedule=cosine")
+    values = rates("optimizer.schedule=cosine", "optimizer.warmup_epochs=0")
     assert values[0] == pytest.approx(1e-3)
     assert values[5] == pytest.approx(5e-4)
     assert values[10] == pytest.approx(0, abs=1e-9)
 
 
-def test_warm_up_climbs_to_the_rate_and_then_falls() -> None:
+def test_cosine_after_a_warm_up() -> None:
     values = rates("optimizer.schedule=cosine", "optimizer.warmup_epochs=2")
-    assert values[:3] == pytest.approx([0, 5e-4, 1e-3])
+    assert values[0] < values[1] < values[2] == pytest.approx(1e-3)
+    assert values[6] == pytest.approx(5e-4)
     assert values[10] == pytest.approx(0, abs=1e-9)
-    assert max(values) == values[2]
+
+
+def test_plateau_halves_the_rate_each_time_it_waited_in_vain() -> None:
+    settings = compose(["optimizer.schedule=plateau", "optimizer.plateau_patience=2"]).optimizer
+    scales = [optimizers.plateau_scale(settings, [0.6, 0.5, 0.6, 0.7, 0.7, 0.7, 0.7, 0.7][:n]) for n in range(9)]
+    assert scales == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.125]
+    assert optimizers.plateau_scale(compose([]).optimizer, [0.6, 0.5, 0.5, 0.5]) == 1
 
 
 def test_precision_is_what_was_asked_for_and_auto_follows_the_processor() -> None:

@@ -20,14 +20,15 @@ def cnn(image: "keras.KerasTensor", settings: config.Cnn) -> "keras.KerasTensor"
     """
     from keras import layers
 
-    # In float32 under any policy: a product in bfloat16 would merge neighbouring grey levels.
-    x = layers.Rescaling(1 / 255, dtype="float32", name="rescaling")(image)
+    # To -1..1, not 0..1: what all images have in common then cancels out instead of drowning the small differences
+    # that tell them apart. In float32 under any policy: a product in bfloat16 would merge neighbouring grey levels.
+    x = layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32", name="rescaling")(image)
     for number, filters in enumerate(settings.filters, start=1):
         x = layers.Conv2D(filters, 3, activation="relu", name=f"conv_{number}")(x)
         x = layers.MaxPooling2D(2, name=f"pool_{number}")(x)
     x = layers.Flatten(name="flatten")(x)
-    # In float32 too: its sums over the whole picture are large and alike for all images, and in bfloat16 the small
-    # differences between images are rounded away, until the net says the same of each.
+    # In float32 too: in bfloat16 its sums over the whole picture lose the differences between images, until the net
+    # says the same of each (validation AUC 0.500 from the first epoch on, seen with both seeds tried).
     return layers.Dense(settings.dense, dtype="float32", activation="relu", name="dense")(x)
 
 

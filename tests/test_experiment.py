@@ -211,7 +211,14 @@ def test_the_first_example_of_the_readme_prints_the_next_steps(home: Path) -> No
         assert text in done.stdout
 
 
-def test_a_model_exported_after_bfloat16_training_says_the_same(finished_run: dict, faces: Path) -> None:
-    detector = Detector.load(registry.fetch(finished_run["run_id"]))
-    assert {weight.dtype for weight in detector.model.weights} <= {"float32", "uint32", "int32"}
-    assert detector.model.compute_dtype == "float32"
+@pytest.mark.parametrize("model", ["cnn_bn", "meso4", "mobilenet_v3", "efficientnet_b0", "xception"])
+def test_every_model_trains_and_is_exported(home: Path, small: list[str], model: str) -> None:
+    size = 71 if model == "xception" else 32
+    seed_only = ("model.", "dataset.image_size")
+    overrides = [override for override in small if not override.startswith(seed_only)]
+    quick = ["trainer.epochs=1", "trainer.limit_batches=1", "trainer.batch_size=4", f"dataset.image_size={size}"]
+    auc = experiment.run(compose([*overrides, f"model={model}", *quick]))
+    detector = Detector.load(registry.fetch("champion"))
+    assert detector.card.model == model
+    assert detector.card.metrics["validation"]["auc"] == pytest.approx(auc)
+    assert detector.model.input_shape == (None, size, size, 3)

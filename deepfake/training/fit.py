@@ -166,11 +166,7 @@ def _train_epoch(model: keras.Model, config: Config, split: Split, plan: Plan, e
         callbacks=[Bar(f"Epoch {epoch + 1}/{config.trainer.epochs}", plan.batch_size, images)],
     ).history
     seconds = time.perf_counter() - started
-    if not np.isfinite(logs["loss"][0]):
-        raise DeepfakeError(
-            f"training diverged: the loss is {logs['loss'][0]} in epoch {epoch + 1}; lower "
-            f"optimizer.learning_rate={config.optimizer.learning_rate:g} or set optimizer.clip_norm=1"
-        )
+    _check_finite(model, config, epoch, logs["loss"][0])
     return {
         "loss": logs["loss"][0],
         "accuracy": logs["accuracy"][0],
@@ -179,14 +175,23 @@ def _train_epoch(model: keras.Model, config: Config, split: Split, plan: Plan, e
     }
 
 
+def _check_finite(model: keras.Model, config: Config, epoch: int, loss: float) -> None:
+    """Stop a training that is lost. The loss alone does not tell: ReLU turns a NaN into a zero."""
+    if np.isfinite(loss) and all(np.isfinite(weight).all() for weight in model.get_weights()):
+        return
+    if keras.config.dtype_policy().name == "mixed_bfloat16":
+        cure = "train with trainer.precision=float32"
+    else:
+        cure = f"lower optimizer.learning_rate={config.optimizer.learning_rate:g} or set optimizer.clip_norm=1"
+    raise DeepfakeError(f"training diverged: weights or loss are not finite after epoch {epoch + 1}; {cure}")
+
+
 def _augmented(settings: Augmentation, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return augment(images, settings, rng)
 
 
 def _validate(score: Callable[[np.ndarray], np.ndarray], split: Split) -> dict[str, float]:
     scores = score(split.images)
-    if not np.isfinite(scores).all():
-        raise DeepfakeError("training diverged: P(fake) is not finite on Validation; set optimizer.clip_norm=1")
     return {
         "val_loss": float(log_loss(split.labels, np.clip(scores, 1e-7, 1 - 1e-7))),
         "val_accuracy": float(accuracy_score(split.labels, scores >= 0.5)),

@@ -1,5 +1,8 @@
 """Training keeps the best weights, and an interruption changes nothing."""
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,6 +116,13 @@ def test_a_diverging_loss_says_what_to_do(small: list[str], data: Data, tmp_path
         run(with_trainer(config, epochs=20, early_stopping=None), data, tmp_path / "c.npz")
 
 
+def test_bfloat16_when_asked_for(config: Config, data: Data, tmp_path: Path) -> None:
+    trained, _ = run(with_trainer(config, precision="bfloat16", epochs=1), data, tmp_path / "c.npz")
+    assert trained is not None
+    assert trained.model.get_layer("conv_1").compute_dtype == "bfloat16"
+    assert {weight.dtype for weight in trained.model.get_weights()} <= {np.dtype("float32"), np.dtype("uint32")}
+
+
 def test_fewer_images_than_a_batch(config: Config, data: Data, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"Train has 96 images, fewer than trainer.batch_size=97"):
         run(with_trainer(config, batch_size=97), data, tmp_path / "c.npz")
@@ -149,10 +159,6 @@ def test_the_dtype_policy_is_put_back() -> None:
 
 def test_mirrored_equals_single(faces: Path, small: list[str], session_home: Path) -> None:
     """Two logical processors see half a batch each, and learn what one learns from the whole."""
-    import json
-    import subprocess
-    import sys
-
     program = """
 import json, sys, tensorflow as tf
 from pathlib import Path
@@ -181,3 +187,20 @@ print(json.dumps(losses))
     assert done.returncode == 0, done.stderr[-2000:]
     losses = json.loads(done.stdout.splitlines()[-1])
     assert losses["mirrored"] == pytest.approx(losses["single"], abs=1e-5)
+
+
+def test_deterministic_means_the_same_bits(small: list[str], session_home: Path) -> None:
+    program = """
+import json, sys
+from pathlib import Path
+from deepfake.config import compose
+from deepfake.data import load
+from deepfake.training import fit
+config = compose([*json.loads(sys.argv[1]), "trainer.deterministic=true", "augmentation=heavy"])
+data = load(config.dataset)
+runs = [fit.train(config, data, Path(sys.argv[2], name), lambda *_: None).model.get_weights() for name in "ab"]
+assert all((one == other).all() for one, other in zip(*runs))
+"""
+    command = [sys.executable, "-c", program, json.dumps(small), str(session_home / "deterministic")]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]

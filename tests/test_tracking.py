@@ -1,0 +1,80 @@
+"""The store is made once, and a server is as good as a file."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deepfake import experiment, registry, tracking
+from deepfake.config import compose
+from deepfake.detector import Detector
+from deepfake.errors import DataError, TrackingError
+
+
+@pytest.fixture
+def server(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A tracking server with its own database and artifacts."""
+    url = "http://127.0.0.1:5918"
+    options = [
+        "--backend-store-uri",
+        f"sqlite:///{tmp_path}/server.db",
+        "--artifacts-destination",
+        str(tmp_path / "files"),
+    ]
+    command = [sys.executable, "-m", "mlflow", "server", *options, "--port", "5918", "--workers", "1"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, **quiet)
+    try:
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                urllib.request.urlopen(f"{url}/health", timeout=2)
+                break
+            except OSError:
+                assert time.monotonic() < deadline
+                time.sleep(0.5)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        yield url
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+def test_a_server_records_and_serves_a_run(server: str, home: Path, small: list[str]) -> None:
+    experiment.run(compose([*small, "trainer.epochs=1"]))
+    (row,) = registry.leaderboard()
+    assert (row["status"], row["version"], row["alias"]) == ("FINISHED", "1", "champion")
+    assert not (home / "mlruns" / "mlflow.db").exists()
+    folder = registry.fetch("champion")
+    assert folder.is_relative_to(home / "mlruns" / "downloads")
+    assert Detector.load("models:/deepfake-detector@champion").card.run_id == row["run_id"]
+
+
+def test_the_environment_is_left_alone(home: Path) -> None:
+    tracking.client()
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+    assert tracking.uri() == f"sqlite:///{home}/mlruns/mlflow.db"
+
+
+def test_a_deleted_experiment_says_so(home: Path, small: list[str]) -> None:
+    client = tracking.client()
+    client.delete_experiment(client.create_experiment("gone"))
+    with pytest.raises(TrackingError, match=r"tracking.experiment=gone was deleted"):
+        experiment.run(compose([*small, "tracking.experiment=gone"]))
+
+
+def test_resuming_on_other_images_is_refused(home: Path, small: list[str], make_faces, tmp_path: Path) -> None:
+    root = make_faces(tmp_path / "mine", {"Train": 16, "Validation": 8, "Test": 8})
+    settings = [*small, f"dataset.root={root}", "trainer.batch_size=500"]
+    with pytest.raises(DataError, match="fewer than"):
+        experiment.run(compose(settings))
+    (row,) = registry.leaderboard()
+    (root / "Train" / "Real" / "0000.png").unlink()
+    with pytest.raises(DataError, match="are not those the run began with"):
+        experiment.run(compose([f"resume={row['run_id']}"]))

@@ -1,7 +1,13 @@
 """What the tests share: a home of their own, a folder of small faces, and one finished run."""
 
 import os
-from collections.abc import Callable
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import cv2
@@ -90,3 +96,31 @@ def finished_run(session_home: Path, small: list[str]) -> dict:
     auc = experiment.run(compose(small))
     row = registry.leaderboard()[0]
     return {"auc": auc, "run_id": row["run_id"], "metrics": row["metrics"], "params": row["params"]}
+
+
+@pytest.fixture(scope="session")
+def serve() -> Callable[..., AbstractContextManager[None]]:
+    """Run `python -m ...` as a server until the test is done: `with serve(["mlflow", "server"], health_url, folder):`."""
+
+    @contextmanager
+    def running(arguments: list[str], health: str, folder: Path) -> Iterator[None]:
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        process = subprocess.Popen([sys.executable, "-m", *arguments], cwd=folder, start_new_session=True, **quiet)
+        try:
+            deadline = time.monotonic() + 90
+            while not _answers(health):
+                assert time.monotonic() < deadline, f"{health} does not answer"
+                time.sleep(0.5)
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(30)
+
+    return running
+
+
+def _answers(url: str) -> bool:
+    try:
+        return urllib.request.urlopen(url, timeout=2).status == 200
+    except OSError:
+        return False

@@ -3,12 +3,10 @@
 import csv
 import io
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -101,27 +99,12 @@ def test_promote(finished_run: dict) -> None:
     assert "version 1 is the champion" in deepfake("promote", finished_run["run_id"][:8]).stdout
 
 
-def test_the_ui_shows_the_runs(finished_run: dict) -> None:
-    port = 5917
-    command = [sys.executable, "-m", "deepfake", "ui", "--port", str(port)]
-    server = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        deadline = time.monotonic() + 90
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
-                break
-            except OSError:
-                assert time.monotonic() < deadline
-                time.sleep(0.5)
+def test_the_ui_shows_the_runs(finished_run: dict, serve: Callable) -> None:
+    url = "http://127.0.0.1:5917"
+    with serve(["deepfake", "ui", "--port", "5917"], f"{url}/health", ROOT):
         body = json.dumps({"experiment_ids": ["1"]}).encode()
         request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/api/2.0/mlflow/runs/search", body, {"Content-Type": "application/json"}
+            f"{url}/api/2.0/mlflow/runs/search", body, {"Content-Type": "application/json"}
         )
         runs = json.load(urllib.request.urlopen(request, timeout=30))["runs"]
         assert finished_run["run_id"] in {run["info"]["run_id"] for run in runs}
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)

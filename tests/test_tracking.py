@@ -1,12 +1,7 @@
 """The store is made once, and a server is as good as a file."""
 
 import os
-import signal
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,32 +13,13 @@ from deepfake.errors import DataError, TrackingError
 
 
 @pytest.fixture
-def server(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def server(serve: Callable, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A tracking server with its own database and artifacts."""
     url = "http://127.0.0.1:5918"
-    options = [
-        "--backend-store-uri",
-        f"sqlite:///{tmp_path}/server.db",
-        "--artifacts-destination",
-        str(tmp_path / "files"),
-    ]
-    command = [sys.executable, "-m", "mlflow", "server", *options, "--port", "5918", "--workers", "1"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, **quiet)
-    try:
-        deadline = time.monotonic() + 90
-        while True:
-            try:
-                urllib.request.urlopen(f"{url}/health", timeout=2)
-                break
-            except OSError:
-                assert time.monotonic() < deadline
-                time.sleep(0.5)
+    stores = ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--artifacts-destination", f"{tmp_path}/files"]
+    with serve(["mlflow", "server", *stores, "--port", "5918", "--workers", "1"], f"{url}/health", tmp_path):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
         yield url
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
 
 
 def test_a_server_records_and_serves_a_run(server: str, home: Path, small: list[str]) -> None:
@@ -69,7 +45,9 @@ def test_a_deleted_experiment_says_so(home: Path, small: list[str]) -> None:
         experiment.run(compose([*small, "tracking.experiment=gone"]))
 
 
-def test_resuming_on_other_images_is_refused(home: Path, small: list[str], make_faces, tmp_path: Path) -> None:
+def test_resuming_on_other_images_is_refused(
+    home: Path, small: list[str], make_faces: Callable[..., Path], tmp_path: Path
+) -> None:
     root = make_faces(tmp_path / "mine", {"Train": 16, "Validation": 8, "Test": 8})
     settings = [*small, f"dataset.root={root}", "trainer.batch_size=500"]
     with pytest.raises(DataError, match="fewer than"):

@@ -6,9 +6,10 @@ from typing import Literal
 def choose(precision: Literal["auto", "float32", "bfloat16"]) -> Literal["float32", "bfloat16"]:
     """Resolve `auto`: bfloat16 on GPUs that compute in it (compute capability 8.0 or more), float32 elsewhere.
 
-    Not on processors, though some have it: on one with AVX-512 and AMX, bfloat16 through AVX-512 was no faster than
-    float32 (about 210 against 230 to 300 images/s, seed CNN, 128 px), and through AMX it was (about 480), but in three
-    of ten trainings TensorFlow 2.21 left NaN in a convolution's weights after some hundred to thousand steps.
+    Not on processors, though some have it. On one with AVX-512 and AMX (TensorFlow 2.21, seed CNN, 128 px), bfloat16
+    through AVX-512 was no faster than float32 (about 210 against 230 to 300 images/s). Through AMX it was (about 480),
+    but several trainings ended in one answer for all images, and where one was looked into, two convolutions' weights
+    held NaN. No training in float32 did that.
 
     Args:
         precision: What the configuration says.

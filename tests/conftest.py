@@ -100,7 +100,7 @@ def finished_run(session_home: Path, small: list[str]) -> dict:
 
 @pytest.fixture(scope="session")
 def serve() -> Callable[..., AbstractContextManager[None]]:
-    """Run `python -m ...` as a server until the test is done: `with serve(["mlflow", "server"], health_url, folder):`."""
+    """Let a module of Python serve while a test looks: `with serve(["mlflow", "server"], health_url, folder): ...`."""
 
     @contextmanager
     def running(arguments: list[str], health: str, folder: Path) -> Iterator[None]:

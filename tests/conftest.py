@@ -100,7 +100,7 @@ def finished_run(session_home: Path, small: list[str]) -> dict:
 
 @pytest.fixture(scope="session")
 def serve() -> Callable[..., AbstractContextManager[None]]:
-    """Let a module of Python serve while a test looks: `with serve(["mlflow", "server"], health_url, folder): ...`."""
+    """A Python module that serves while a test looks; given its arguments, the address of its health and a folder."""
 
     @contextmanager
     def running(arguments: list[str], health: str, folder: Path) -> Iterator[None]:

@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+from pathlib import Path
 
 
 def import_tensorflow() -> None:
@@ -15,7 +16,10 @@ def import_tensorflow() -> None:
     with tempfile.TemporaryFile() as chatter:
         os.dup2(chatter.fileno(), 2)
         try:
-            import tensorflow  # noqa: F401
+            import tensorflow
+
+            if not any(Path("/dev").glob("nvidia*")):  # that there is no GPU is no news; that one fails would be
+                tensorflow.config.list_physical_devices("GPU")
         except BaseException:
             chatter.seek(0)
             os.write(terminal, chatter.read())

@@ -2,6 +2,7 @@
 
 import os
 import re
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,11 +215,11 @@ def _folder(client: "MlflowClient", run_id: str) -> Path:
         folder = Path(url2pathname(place.path), ARTIFACT)
     else:
         folder = home() / "mlruns" / "downloads" / run_id / ARTIFACT
-        if not (folder / CARD_FILE).is_file():
-            folder.mkdir(parents=True, exist_ok=True)
+        if not folder.is_dir():
             try:
-                for name in (MODEL_FILE, CARD_FILE):  # the card last: with it, the copy is whole
-                    client.download_artifacts(run_id, f"{ARTIFACT}/{name}", str(folder.parent))
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
+                    Path(client.download_artifacts(run_id, ARTIFACT, partial)).rename(folder)
             except (MlflowException, OSError) as error:
                 raise ModelError(f"run {run_id}: its model cannot be fetched ({str(error).splitlines()[0]})") from None
     for name in (MODEL_FILE, CARD_FILE):

@@ -5,7 +5,6 @@ import os
 import sys
 from pathlib import Path
 
-from deepfake import quiet
 from deepfake.config import home
 from deepfake.console import complain, out
 from deepfake.data.images import read
@@ -26,13 +25,10 @@ def load(which: str | None) -> tuple[Detector, str]:
         The detector and the name to show for it.
     """
     if which is None and (HERE / CARD_FILE).is_file():
-        quiet.import_tensorflow()
         return Detector.load(HERE), "this Space's model"
     from deepfake import registry
 
-    folder = registry.fetch(which or registry.CHAMPION)
-    quiet.import_tensorflow()
-    detector = Detector.load(folder)
+    detector = Detector.load(registry.fetch(which or registry.CHAMPION))
     return detector, registry.name_of(detector.card.run_id) or str(which)
 
 

@@ -81,9 +81,8 @@ def runs(
 @app.command()
 def promote(which: Annotated[str, typer.Argument(help="A version number, an alias or a run id.")]) -> None:
     """Make a version the champion, which the app serves."""
-    from deepfake import quiet, registry
+    from deepfake import registry
 
-    quiet.import_tensorflow()
     version = registry.promote(which)
     out.print(f"{registry.MODEL_NAME} version {version} is the champion now.")
 
@@ -150,12 +149,10 @@ def evaluate(
 
 
 def _load(model: str) -> Any:
-    from deepfake import quiet, registry
+    from deepfake import registry
     from deepfake.detector import Detector
 
-    folder = registry.fetch(model)
-    quiet.import_tensorflow()
-    return Detector.load(folder)
+    return Detector.load(registry.fetch(model))
 
 
 def _images(paths: Iterable[Path]) -> Iterator[Path]:

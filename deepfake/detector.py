@@ -18,6 +18,7 @@ from PIL import Image
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
+from deepfake import quiet
 from deepfake.data.images import from_pil, read, square
 from deepfake.errors import ImageError, ModelError
 from deepfake.models.scoring import scorer
@@ -246,9 +247,10 @@ def _read_card(path: Path) -> Card:
 
 
 def _load_model(path: Path, card: Card) -> "keras.Model":
+    _check_layers(path)
+    quiet.import_tensorflow()
     import keras
 
-    _check_layers(path)
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # a damaged file can break the reader anywhere

@@ -66,7 +66,7 @@ def train(config: Config, data: Data, path: Path, report: Report) -> Trained:
 
     Raises:
         DataError: If Train has fewer images than a batch.
-        DeepfakeError: If the loss is not finite.
+        DeepfakeError: If the loss or a weight is not finite.
     """
     plan = _plan(config, data)
     progress = checkpoint.load_progress(path)

@@ -62,4 +62,6 @@ def training(split: Split, transform: Transform, plan: Plan, epochs: range) -> "
         return images, labels
 
     numbers = tf.data.Dataset.range(epochs.start * plan.steps, epochs.stop * plan.steps)
-    return numbers.map(batch, num_parallel_calls=os.cpu_count(), deterministic=True).prefetch(4)
+    options = tf.data.Options()
+    options.autotune.enabled = False  # nothing is left to tune, and its thread would sleep on at the end of an epoch
+    return numbers.map(batch, num_parallel_calls=os.cpu_count(), deterministic=True).prefetch(4).with_options(options)

@@ -20,7 +20,7 @@ from deepfake.data import Data, Split
 from deepfake.data.batches import Plan, training
 from deepfake.errors import DataError, DeepfakeError
 from deepfake.models.scoring import scorer
-from deepfake.training import checkpoint, optimizers, precision
+from deepfake.training import checkpoint, fast, optimizers, precision
 from deepfake.training.bar import Bar
 from deepfake.training.checkpoint import Progress
 
@@ -75,6 +75,8 @@ def train(config: Config, data: Data, path: Path, report: Report) -> Trained:
     _set_seeds(config)
     with dtype_policy(precision.choose(config.trainer.precision)), _scope(config.trainer.strategy):
         model = models.build(config.model, config.dataset.image_size)
+        if config.trainer.strategy == "single" and fast.pays():
+            model = fast.accelerate(model)
         score = scorer(model)
         if progress.history:
             checkpoint.restore_model(path, model)

@@ -2,9 +2,31 @@
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from deepfake.config import Adam, AdamW, Optimizer, Sgd
+
+
+class FusedAdam(keras.optimizers.Adam):
+    """Keras's Adam, and with `weight_decay` its AdamW, in one pass over a weight instead of a dozen."""
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+        """Update one weight and its two moments."""
+        step = ops.cast(self.iterations + 1, variable.dtype)
+        index = self._get_variable_index(variable)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=ops.power(ops.cast(self.beta_1, variable.dtype), step),
+            beta2_power=ops.power(ops.cast(self.beta_2, variable.dtype), step),
+            lr=ops.cast(learning_rate, variable.dtype),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=ops.cast(gradient, variable.dtype),
+        )
 
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -89,10 +111,10 @@ def build(settings: Optimizer, rate: Schedule) -> keras.Optimizer:
     match settings:
         case AdamW():
             betas = {"beta_1": settings.beta_1, "beta_2": settings.beta_2}
-            optimizer = keras.optimizers.AdamW(weight_decay=settings.weight_decay, **betas, **common)
+            optimizer = FusedAdam(weight_decay=settings.weight_decay, **betas, **common)
             optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
             return optimizer
         case Adam():
-            return keras.optimizers.Adam(beta_1=settings.beta_1, beta_2=settings.beta_2, **common)
+            return FusedAdam(beta_1=settings.beta_1, beta_2=settings.beta_2, **common)
         case Sgd():
             return keras.optimizers.SGD(momentum=settings.momentum, nesterov=settings.nesterov, **common)

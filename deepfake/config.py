@@ -59,6 +59,7 @@ class DatasetBase:
         class_names: Names of the negative and the positive class, in that order; also their folders' names.
         limit: At most this many images of each class in each split; null for all.
         max_unreadable: Share of unreadable files, 0 to 1, past which a run fails.
+        cache_limit: Gigabytes that the decoded images of all data sets may take on the disk.
     """
 
     image_size: Annotated[int, Field(ge=16, le=1024)]
@@ -66,6 +67,7 @@ class DatasetBase:
     class_names: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=2, max_length=2)]
     limit: Count | None
     max_unreadable: Fraction
+    cache_limit: Positive
 
 
 @strict
@@ -283,11 +285,12 @@ class Trainer:
         batch_size: Images a step.
         class_weights: `balanced` weighs each class by the inverse of its share of Train; `none` weighs all alike.
         label_smoothing: Share of a label that is given to the other class.
-        precision: `auto` is bfloat16 on GPUs that compute in it, float32 elsewhere.
+        precision: `auto` is bfloat16 on GPUs that compute in it and processors with AMX, float32 elsewhere.
         early_stopping: Epochs without a better validation AUC after which training ends; null to train on.
         deterministic: Whether two runs give the same bits, which is slower.
         strategy: `single` device, or `mirrored` over all GPUs of this machine.
         limit_batches: At most this many steps an epoch, for a quick look; null for all.
+        profile: Whether to write a table of where the time of a step goes.
     """
 
     epochs: Annotated[int, Field(ge=1, le=100_000)]
@@ -299,6 +302,7 @@ class Trainer:
     deterministic: bool
     strategy: Literal["single", "mirrored"]
     limit_batches: Count | None
+    profile: bool
 
 
 @strict

@@ -12,7 +12,7 @@ import numpy as np
 from deepfake import registry, tracking
 from deepfake.augmentation import augment
 from deepfake.config import Backbone, Config
-from deepfake.console import metrics_table, out
+from deepfake.console import metrics_table, out, table
 from deepfake.data import Data, Split, load
 from deepfake.detector import Card, Detector, write
 from deepfake.errors import ModelError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import keras
 
     from deepfake.training.fit import Trained
+    from deepfake.training.profile import Profile
 
 EVALUATED = ("Validation", "Test")
 PICTURES = 32  # on a sheet
@@ -161,6 +162,8 @@ def _write_report(folder: Path, config: Config, data: Data, trained: "Trained", 
     evaluated = {split: data.splits[split] for split in EVALUATED}
     report.write_predictions(folder / "predictions.csv", evaluated, evaluation.scores, threshold, names)
     report.write_unreadable(folder / "unreadable.csv", data.unreadable)
+    if trained.profile:
+        report.write_profile(folder / "profile.csv", trained.profile)
     plots = folder / "plots"
     plots.mkdir()
     report.draw_plots(plots, trained.history, data.splits["Test"], evaluation.scores["Test"], threshold, names)
@@ -192,6 +195,8 @@ def _summarise(
 ) -> None:
     title = f"\nBest epoch {trained.best_epoch}, threshold {evaluation.threshold:.3f} (from Validation)"
     metrics_table(title, evaluation.metrics)
+    if trained.profile:
+        _show_profile(trained.profile)
     if registered:
         version = f"[bold]{config.tracking.model_name} version {registered.version}[/bold]"
         out.print(f"Registered as {version}, {registered.alias}: {registered.reason}")
@@ -199,3 +204,9 @@ def _summarise(
     out.print("  python run.py -m augmentation=none,standard,heavy    [dim]# a sweep[/dim]")
     out.print("  python -m deepfake ui                                [dim]# every run, in the browser[/dim]")
     out.print("  python app.py                                        [dim]# the champion, in the browser[/dim]")
+
+
+def _show_profile(profile: "Profile") -> None:
+    title = f"A step took {profile.step:.1f} ms. Its operations, some of them side by side (each: profile.csv)"
+    rows = [[kind, f"{ms:.1f}", f"{ms / profile.step:.0%}"] for kind, ms in profile.by_kind().items()]
+    table(title, ["", "ms", "of the step"], rows)

@@ -10,8 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from deepfake.config import CONF
+from deepfake.config import CONF, compose
+from deepfake.data import load
+from deepfake.data.cache import entries
 
 ROOT = CONF.parent
 
@@ -30,7 +33,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_help_lists_the_commands() -> None:
     shown = deepfake("--help").stdout
-    for command in ("ui", "runs", "promote", "predict", "evaluate"):
+    for command in ("ui", "runs", "promote", "predict", "evaluate", "cache"):
         assert command in shown
 
 
@@ -45,11 +48,12 @@ def test_runs_when_there_are_none(home: Path) -> None:
     assert "`python run.py` makes one" in deepfake("runs").stdout
 
 
-def test_runs_and_help_need_no_tensorflow(finished_run: dict) -> None:
-    program = """
+@pytest.mark.parametrize("command", ["--help", "runs", "cache"])
+def test_a_look_needs_no_tensorflow(finished_run: dict, command: str) -> None:
+    program = f"""
 import sys
 from deepfake.cli import app
-sys.argv = ["deepfake", "runs"]
+sys.argv = ["deepfake", "{command}"]
 try:
     app()
 finally:
@@ -73,10 +77,39 @@ def test_predict_a_folder_and_a_broken_file(finished_run: dict, faces: Path, bro
     assert lines[0]["verdict"] == ("Fake" if lines[0]["p_fake"] >= lines[0]["threshold"] else "Real")
 
 
+@pytest.fixture
+def caches(home: Path, faces: Path) -> Path:
+    """The folder of two caches, of faces of 16 px and of 32 px."""
+    for size in (16, 32):
+        load(compose(["dataset=folder", f"dataset.root={faces}", f"dataset.image_size={size}"]).dataset)
+    return home / "data" / "cache"
+
+
+def test_caches_are_listed(caches: Path, faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    shown = deepfake("cache").stdout
+    header, newest, oldest = [line.split() for line in shown.splitlines() if "px" in line or str(faces) in line]
+    assert header == ["key", "data", "set", "images", "px", "resize", "MB", "last", "used"]
+    assert newest[1:6] == [str(faces), "192", "32", "squash", "0.6"]
+    assert oldest[1:6] == [str(faces), "192", "16", "squash", "0.2"]
+    assert f"0.8 MB in {caches}" in shown
+
+
+def test_caches_are_cleared_but_for_one_that_is_being_built(caches: Path) -> None:
+    oldest, newest = [entry.key[:8] for entry in entries(caches)]
+    assert "0.2 MB freed" in deepfake("cache", "clear", oldest).stdout
+    (lock,) = caches.glob(f"{newest}*.lock")
+    with FileLock(lock):
+        assert f"{newest} stays" in deepfake("cache", "clear").stdout
+    assert "0.6 MB freed" in deepfake("cache", "clear").stdout
+    assert f"No caches in {caches}" in deepfake("cache", "show").stdout
+
+
 def test_mistakes_are_one_line(finished_run: dict, tmp_path: Path) -> None:
     for arguments, line in [
         (["predict", str(tmp_path / "nothing.jpg")], "nothing.jpg is not there"),
         (["predict", str(tmp_path)], "no images in"),
+        (["cache", "clear", "nothing"], "nothing names 0 caches in"),
         (["promote", "99"], "has no version, alias or run 99"),
         (["evaluate", "champion", "dataset=folder"], "dataset.root is missing"),
         (["evaluate", "champion", "dataset=folder", f"dataset.root={tmp_path}", "--split", "Tset"], "should be one of"),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfake.config import SPLITS, Dataset, SyntheticDataset, home
-from deepfake.data.cache import Decoded, Geometry, decode
+from deepfake.config import SPLITS, Dataset, SyntheticDataset
+from deepfake.data.cache import Decoded, Geometry, decode, default_folder
 from deepfake.data.index import ImageFile, draw_splits, scan, take
 from deepfake.data.sources import locate
 from deepfake.errors import DataError
@@ -99,7 +99,8 @@ def load_splits(settings: Dataset, splits: Sequence[str]) -> Data:
             raise DataError(f"{root}: there is no {split} split with images in {' or '.join(settings.class_names)}")
     if settings.limit:
         files = take(files, settings.limit)
-    decoded = decode(root, files, Geometry(settings.image_size, settings.resize), home() / "data" / "cache")
+    geometry = Geometry(settings.image_size, settings.resize)
+    decoded = decode(root, files, geometry, default_folder(), settings.cache_limit)
     _check_unreadable(decoded, root, settings.max_unreadable)
     name = settings.name if settings.name != "folder" else root.name
     return Data(name, root, _fingerprint(decoded), _by_split(decoded, splits), decoded.unreadable)

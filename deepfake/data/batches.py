@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepfake.data import Split
+from deepfake.data.cache import read_rows
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -52,7 +53,7 @@ def training(split: Split, transform: Transform, plan: Plan, epochs: range) -> "
     def make(step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         epoch, place = divmod(int(step), plan.steps)
         chosen = order(epoch)[place * plan.batch_size : (place + 1) * plan.batch_size]
-        images = transform(split.images[chosen], np.random.default_rng([plan.seed, epoch, place]))
+        images = transform(read_rows(split.images, chosen), np.random.default_rng([plan.seed, epoch, place]))
         return images, split.labels[chosen, None].astype(np.float32)
 
     def batch(step: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:

@@ -2,28 +2,36 @@
 
 Every file is read, hashed, decoded and fitted into its square once, in parallel. The pixels then lie in one flat uint8
 file under `data/cache/`, which any number of runs map at the same time; it is rebuilt when a file of the data set
-changes, and never holds half a data set.
+changes or the cache is damaged, and never holds half a data set. Old caches make room for new ones.
 """
 
 import csv
 import hashlib
+import io
 import json
+import mmap
 import os
+import re
 import shutil
+import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass
+from contextlib import suppress
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
 from tqdm import tqdm
 
+from deepfake.config import home
 from deepfake.data.images import read, square
 from deepfake.data.index import ImageFile
 from deepfake.errors import DataError, ImageError
 
-FORMAT = 1  # raise it when the same files would give other pixels
+FORMAT = 2  # raise it when the same files would give other pixels, or a cache other files
+SAMPLE = 64  # images whose checksum is compared each time a cache is opened
+DAMAGE = (OSError, ValueError, LookupError, TypeError)  # what reading a cache raises where it is not whole
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,35 @@ class Decoded:
     unreadable: list[tuple[str, str]]
 
 
-def decode(root: Path, files: Sequence[ImageFile], geometry: Geometry, folder: Path) -> Decoded:
+@dataclass(frozen=True)
+class Entry:
+    """A cache, as it lies in the folder of caches.
+
+    Attributes:
+        key: Its name.
+        root: The data set's folder; empty where the cache is unfinished or damaged, like all that follows.
+        images: Number of images.
+        size: Their side in pixels.
+        resize: How they were fitted into the square.
+        used: When it was last used, in seconds since 1970.
+        taken: Bytes on the disk.
+    """
+
+    key: str
+    root: str
+    images: int
+    size: int
+    resize: str
+    used: float
+    taken: int
+
+
+def default_folder() -> Path:
+    """Return the folder of all caches."""
+    return home() / "data" / "cache"
+
+
+def decode(root: Path, files: Sequence[ImageFile], geometry: Geometry, folder: Path, limit: float) -> Decoded:
     """Return the pixels of the files, from the cache where they are there.
 
     Args:
@@ -59,6 +95,7 @@ def decode(root: Path, files: Sequence[ImageFile], geometry: Geometry, folder: P
         files: The files.
         geometry: The square.
         folder: Folder of all caches.
+        limit: Gigabytes that all caches may take; for a new one, those that were not used for longest are removed.
 
     Returns:
         What could be read, and what could not.
@@ -67,21 +104,71 @@ def decode(root: Path, files: Sequence[ImageFile], geometry: Geometry, folder: P
         DataError: If the disk has no room for the pixels.
     """
     # surrogateescape throughout: a name that is not valid UTF-8 is still a name.
-    listing = json.dumps([FORMAT, astuple(geometry), [astuple(file) for file in files]])
+    listing = json.dumps([FORMAT, astuple(geometry), [list(vars(file).values()) for file in files]])
     place = folder / hashlib.sha256(listing.encode()).hexdigest()[:20]
+    with suppress(*DAMAGE):
+        return _open(place, files, geometry)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{place}.lock"):
-        if not _is_whole(place):
-            _build(place, root, files, geometry)
-    return _open(place, files)
+        with suppress(*DAMAGE):  # another process may have built it meanwhile
+            return _open(place, files, geometry)
+        _build(place, root, files, geometry)
+        _make_room(place, limit)
+        return _open(place, files, geometry)
 
 
-def _is_whole(place: Path) -> bool:
-    try:
-        shape = json.loads((place / "meta.json").read_text())["shape"]
-        return (place / "pixels.u8").stat().st_size == int(np.prod(shape))
-    except (OSError, ValueError, KeyError):
-        return False
+def read_rows(images: np.ndarray, rows: slice | np.ndarray) -> np.ndarray:
+    """Copy some images, and let the system have the memory through which they were read.
+
+    Pages of a mapped file count as this process's own until they are given back, so that a training would come to hold
+    the whole data set. The system keeps them cached as long as it has room.
+
+    Args:
+        images: Shape (N, ...), uint8; as `decode` returns them, a slice of that, or any array.
+        rows: A slice, or indices of shape (M,), integers.
+
+    Returns:
+        Shape (M, ...), uint8, contiguous, in memory.
+    """
+    found = np.asarray(images)[rows]
+    copy = found.copy() if isinstance(rows, slice) else np.ascontiguousarray(found)
+    mapped = getattr(images, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)  # a thread that reads there now reads on: the page comes back
+    return copy
+
+
+def entries(folder: Path) -> list[Entry]:
+    """List the caches, the one that was not used for longest first.
+
+    Args:
+        folder: Folder of all caches; it need not exist.
+
+    Returns:
+        The caches, with what an ended process left unfinished.
+    """
+    keys = {path.stem for path in folder.glob("*") if re.fullmatch("[0-9a-f]{20}", path.stem) and path.is_dir()}
+    return sorted((_entry(folder / key) for key in keys), key=lambda entry: entry.used)
+
+
+def clear(folder: Path, key: str = "") -> tuple[int, list[str]]:
+    """Remove caches.
+
+    Args:
+        folder: Folder of all caches.
+        key: Key of the one to remove, or its beginning; empty for all.
+
+    Returns:
+        The bytes that were freed, and the keys of caches that stay: they are being built, or are not ours to remove.
+
+    Raises:
+        DataError: If no cache, or more than one, has that key.
+    """
+    chosen = [entry for entry in entries(folder) if entry.key.startswith(key)]
+    if key and len(chosen) != 1:
+        raise DataError(f"{key} names {len(chosen)} caches in {folder}: `python -m deepfake cache` lists their keys")
+    kept = [entry.key for entry in chosen if not _remove(folder / entry.key)]
+    return sum(entry.taken for entry in chosen if entry.key not in kept), kept
 
 
 def _build(place: Path, root: Path, files: Sequence[ImageFile], geometry: Geometry) -> None:
@@ -91,8 +178,7 @@ def _build(place: Path, root: Path, files: Sequence[ImageFile], geometry: Geomet
     partial.mkdir()
     shape = (len(files), geometry.size, geometry.size, 3)
     _check_room(place.parent, int(np.prod(shape)))
-    results: list[tuple[str, str]] = []
-    kept = 0
+    results: list[tuple[str, str, int]] = []
 
     def load(file: ImageFile) -> tuple[str, np.ndarray | str]:
         try:
@@ -100,7 +186,8 @@ def _build(place: Path, root: Path, files: Sequence[ImageFile], geometry: Geomet
         except OSError as error:
             return "", error.strerror or "cannot be read"
         try:
-            return hashlib.sha256(content).hexdigest(), square(read(content), geometry.size, geometry.resize)
+            pixels = square(read(content), geometry.size, geometry.resize)
+            return hashlib.sha256(content).hexdigest(), np.ascontiguousarray(pixels)
         except ImageError as error:
             return "", str(error)
 
@@ -109,31 +196,92 @@ def _build(place: Path, root: Path, files: Sequence[ImageFile], geometry: Geomet
         loaded = (item for part in _slices(files, 512) for item in pool.map(load, part))
         for digest, outcome in tqdm(loaded, "Decoding images", len(files), unit=" images", leave=False, disable=None):
             if isinstance(outcome, str):
-                results.append(("", outcome))
+                results.append(("", outcome, 0))
             else:
-                results.append((digest, ""))
-                pixels.write(outcome.data if outcome.flags.c_contiguous else outcome.tobytes())
-                kept += 1
+                results.append((digest, "", zlib.crc32(outcome)))
+                pixels.write(outcome)
         pixels.flush()
         os.fsync(pixels.fileno())
-    with (partial / "files.csv").open("w", newline="") as table:
+    with (partial / "files.csv").open("w", newline="", encoding="utf-8") as table:
         csv.writer(table).writerows(results)
-    (partial / "meta.json").write_text(json.dumps({"format": FORMAT, "shape": [kept, *shape[1:]]}))
+    stat = (partial / "pixels.u8").stat()
+    meta = {
+        "root": str(root).encode(errors="replace").decode(),  # to be shown, so whatever its name, it can be printed
+        **asdict(geometry),
+        "shape": [sum(bool(digest) for digest, _, _ in results), *shape[1:]],
+        "pixels": [stat.st_size, stat.st_mtime_ns],
+        "files": zlib.crc32((partial / "files.csv").read_bytes()),
+    }
+    (partial / "meta.json").write_text(json.dumps(meta))
     partial.rename(place)
 
 
-def _open(place: Path, files: Sequence[ImageFile]) -> Decoded:
-    shape = tuple(json.loads((place / "meta.json").read_text())["shape"])
-    with (place / "files.csv").open(newline="") as table:
-        rows = list(csv.reader(table))
-    images = np.memmap(place / "pixels.u8", np.uint8, "r", shape=shape) if shape[0] else np.zeros(shape, np.uint8)
+def _open(place: Path, files: Sequence[ImageFile], geometry: Geometry) -> Decoded:
+    """Map a cache; raises one of `DAMAGE` if it is not there, or not as it was built."""
+    meta = json.loads((place / "meta.json").read_text())
+    stat = (place / "pixels.u8").stat()
+    table = (place / "files.csv").read_bytes()
+    if meta["files"] != zlib.crc32(table) or meta["pixels"] != [stat.st_size, stat.st_mtime_ns]:
+        raise ValueError("changed since it was built")
+    rows = list(csv.reader(io.StringIO(table.decode(), newline="")))
     both = list(zip(files, rows, strict=True))
+    whole = [(digest, int(checksum)) for digest, _, checksum in rows if digest]
+    shape = (len(whole), geometry.size, geometry.size, 3)
+    if meta["shape"] != list(shape):
+        raise ValueError("not the shape it should have")
+    images = np.memmap(place / "pixels.u8", np.uint8, "r", shape=shape) if whole else np.zeros(shape, np.uint8)
+    for number in np.linspace(0, len(whole) - 1, min(SAMPLE, len(whole)), dtype=int):
+        if zlib.crc32(images[number]) != whole[number][1]:
+            raise ValueError("not the pixels that were decoded")
+    with suppress(OSError):  # where the folder is read only, nothing is removed from it either
+        os.utime(place / "meta.json")
     return Decoded(
         images=images,
-        files=[file for file, (digest, _) in both if digest],
-        hashes=[digest for digest, _ in rows if digest],
-        unreadable=[(file.path, reason) for file, (digest, reason) in both if not digest],
+        files=[file for file, (digest, _, _) in both if digest],
+        hashes=[digest for digest, _ in whole],
+        unreadable=[(file.path, reason) for file, (digest, reason, _) in both if not digest],
     )
+
+
+def _entry(place: Path) -> Entry:
+    found = [path for folder in (place, place.with_suffix(".partial")) for path in folder.glob("*")]
+    taken = 0
+    for path in found:
+        with suppress(OSError):  # another process may remove it meanwhile
+            taken += path.stat().st_size
+    try:
+        meta = json.loads((place / "meta.json").read_text())
+        used = (place / "meta.json").stat().st_mtime
+        return Entry(place.name, meta["root"], meta["shape"][0], meta["size"], meta["resize"], used, taken)
+    except DAMAGE:
+        return Entry(place.name, "", 0, 0, "", 0.0, taken)
+
+
+def _make_room(newest: Path, limit: float) -> None:
+    """Remove what is unfinished, then what was not used for longest, until all caches fit into `limit` gigabytes."""
+    found = entries(newest.parent)
+    total = sum(entry.taken for entry in found)
+    for entry in found:
+        needless = total > limit * 1e9 or not entry.root
+        if entry.key != newest.name and needless and _remove(newest.with_name(entry.key)):
+            total -= entry.taken
+
+
+def _remove(place: Path) -> bool:
+    """Remove a cache and all that belongs to it, and say whether it is gone; one that is being built stays.
+
+    A process that has mapped it reads on: the pixels stay on the disk until it ends.
+    """
+    try:
+        with FileLock(f"{place}.lock", timeout=0):
+            for folder in (place, place.with_suffix(".partial")):
+                if folder.exists():
+                    shutil.rmtree(folder)
+            with suppress(PermissionError):  # Windows keeps a file that is open
+                Path(f"{place}.lock").unlink()
+    except OSError:  # filelock's Timeout is one
+        return False
+    return True
 
 
 def _check_room(folder: Path, needed: int) -> None:
@@ -141,7 +289,7 @@ def _check_room(folder: Path, needed: int) -> None:
     if needed > free:
         raise DataError(
             f"{folder}: decoded images need {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; "
-            "make room, or take a smaller dataset.image_size or dataset.limit"
+            "make room (`python -m deepfake cache clear`), or take a smaller dataset.image_size or dataset.limit"
         )
 
 

@@ -3,12 +3,16 @@
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from deepfake.data import Split
 from deepfake.evaluation import plots
+
+if TYPE_CHECKING:
+    from deepfake.training.profile import Profile
 
 SHEET = 32  # pictures on a sheet
 
@@ -36,6 +40,12 @@ def write_predictions(
 def write_unreadable(path: Path, unreadable: Sequence[tuple[str, str]]) -> None:
     """Write the path and the reason of each file that was left out, as CSV."""
     _write_csv(path, ["path", "reason"], unreadable)
+
+
+def write_profile(path: Path, profile: "Profile") -> None:
+    """Write what each operation takes of a training step, as CSV."""
+    rows = [[cost.kind, cost.operation, f"{cost.milliseconds:.3f}"] for cost in profile.costs]
+    _write_csv(path, ["kind", "operation", "milliseconds"], rows)
 
 
 def draw_plots(

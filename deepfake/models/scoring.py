@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepfake.data.cache import read_rows
+
 if TYPE_CHECKING:
     import keras
 
@@ -25,10 +27,11 @@ def scorer(model: "keras.Model") -> Callable[[np.ndarray], np.ndarray]:
 
     @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)])
     def forward(batch: "tf.Tensor") -> "tf.Tensor":
-        return model(tf.cast(batch, tf.float32), training=False)[:, 0]
+        return model(tf.cast(batch, model.inputs[0].dtype), training=False)[:, 0]
 
     def score(images: np.ndarray) -> np.ndarray:
-        parts = [forward(np.ascontiguousarray(images[i : i + BATCH])).numpy() for i in range(0, len(images), BATCH)]
+        starts = range(0, len(images), BATCH)
+        parts = [forward(read_rows(images, slice(start, start + BATCH))).numpy() for start in starts]
         return np.concatenate(parts).astype(np.float64) if parts else np.zeros(0)
 
     return score

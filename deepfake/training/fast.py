@@ -8,7 +8,8 @@ XLA compiles only what lies between the convolutions and matrix products: those 
 
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -73,11 +74,15 @@ def _is_relu(layer: layers.Layer) -> bool:
 # --------------------------------------------------------------------------------------------------------------- layers
 
 
-class Rescaling(layers.Rescaling):
-    """From uint8 to scaled pixels in one pass."""
+class Rescaling(layers.Layer):
+    """From uint8 to scaled pixels in one pass; the stock layer makes floats of them in a pass of its own."""
+
+    def __init__(self, scale: float | Sequence[float], offset: float | Sequence[float], **options: Any) -> None:
+        super().__init__(**options)
+        self._scale, self._offset = scale, offset
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        return _rescale(inputs, tf.cast(self.scale, self.compute_dtype), tf.cast(self.offset, self.compute_dtype))
+        return _rescale(inputs, tf.cast(self._scale, self.compute_dtype), tf.cast(self._offset, self.compute_dtype))
 
 
 @tf.function(jit_compile=True)
@@ -196,4 +201,8 @@ class BatchNormalization(layers.BatchNormalization):
         return outputs
 
 
-_FAST = {fast.__base__: fast for fast in (Rescaling, Conv2D, BatchNormalization)}
+_FAST = {
+    layers.Rescaling: Rescaling,
+    layers.Conv2D: Conv2D,
+    layers.BatchNormalization: BatchNormalization,
+}

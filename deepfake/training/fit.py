@@ -23,6 +23,7 @@ from deepfake.models.scoring import scorer
 from deepfake.training import checkpoint, fast, optimizers, precision
 from deepfake.training.bar import Bar
 from deepfake.training.checkpoint import Progress
+from deepfake.training.profile import Profile, Profiler
 
 Report = Callable[[int, dict[str, float]], None]
 
@@ -35,11 +36,13 @@ class Trained:
         model: With the weights of its best epoch.
         history: Each metric's values, one an epoch.
         best_epoch: Number of the best epoch, from 1.
+        profile: Where the time of its steps went; None if the configuration does not ask.
     """
 
     model: keras.Model
     history: dict[str, list[float]]
     best_epoch: int
+    profile: Profile | None
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ def train(config: Config, data: Data, path: Path, report: Report) -> Trained:
     for epoch, metrics in enumerate(progress.history):
         report(epoch, metrics)
     _set_seeds(config)
+    profiler = Profiler(plan.steps)
+    watchers = [profiler] if config.trainer.profile else []
     with dtype_policy(precision.choose(config.trainer.precision)), _scope(config.trainer.strategy):
         model = models.build(config.model, config.dataset.image_size)
         if config.trainer.strategy == "single" and fast.pays():
@@ -90,7 +95,7 @@ def train(config: Config, data: Data, path: Path, report: Report) -> Trained:
                 checkpoint.restore_optimizer(path, model)
             for epoch in range(done, phase.stop):
                 rate.scale.assign(optimizers.plateau_scale(config.optimizer, progress.aucs))
-                metrics = _train_epoch(model, config, data.splits["Train"], plan, epoch)
+                metrics = _train_epoch(model, config, data.splits["Train"], plan, epoch, watchers)
                 metrics |= _validate(score, data.splits["Validation"])
                 progress.history.append(metrics)
                 if progress.best_epoch == epoch:
@@ -101,7 +106,7 @@ def train(config: Config, data: Data, path: Path, report: Report) -> Trained:
                     break
         model.set_weights(progress.best_weights)
     history = {name: [epoch[name] for epoch in progress.history] for name in progress.history[0]}
-    return Trained(model, history, progress.best_epoch + 1)
+    return Trained(model, history, progress.best_epoch + 1, profiler.profile)
 
 
 def class_weights(labels: np.ndarray) -> dict[int, float]:
@@ -154,7 +159,14 @@ def _compile(model: keras.Model, config: Config, phase: Phase, rate: optimizers.
     )
 
 
-def _train_epoch(model: keras.Model, config: Config, split: Split, plan: Plan, epoch: int) -> dict[str, float]:
+def _train_epoch(
+    model: keras.Model,
+    config: Config,
+    split: Split,
+    plan: Plan,
+    epoch: int,
+    watchers: list[keras.callbacks.Callback],
+) -> dict[str, float]:
     images = min(plan.steps * plan.batch_size, len(split.labels))
     started = time.perf_counter()
     logs = model.fit(
@@ -165,7 +177,7 @@ def _train_epoch(model: keras.Model, config: Config, split: Split, plan: Plan, e
         class_weight=class_weights(split.labels) if config.trainer.class_weights == "balanced" else None,
         shuffle=False,  # the batches are drawn in their order already
         verbose=0,
-        callbacks=[Bar(f"Epoch {epoch + 1}/{config.trainer.epochs}", plan.batch_size, images)],
+        callbacks=[Bar(f"Epoch {epoch + 1}/{config.trainer.epochs}", plan.batch_size, images), *watchers],
     ).history
     seconds = time.perf_counter() - started
     _check_finite(model, config, epoch, logs["loss"][0])

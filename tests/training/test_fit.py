@@ -133,6 +133,18 @@ def test_a_limit_on_the_batches(config: Config, data: Data, tmp_path: Path) -> N
     assert len(epochs) == 1
 
 
+def test_a_profile_says_where_a_step_spends_its_time(config: Config, data: Data, tmp_path: Path) -> None:
+    trained, _ = run(with_trainer(config, profile=True, epochs=1), data, tmp_path / "c.npz")
+    assert trained is not None
+    profile = trained.profile
+    assert profile is not None
+    kinds = profile.by_kind()
+    assert {"convolution", "matrix product", "optimizer"} <= kinds.keys()
+    assert list(kinds.values()) == sorted(kinds.values(), reverse=True)
+    assert 0 < kinds["convolution"] < 2 * profile.step
+    assert any("Conv2DBackpropFilter" in cost.operation for cost in profile.costs)
+
+
 def test_class_weights_balance_the_classes() -> None:
     weights = class_weights(np.array([0, 0, 0, 1]))
     assert weights == {0: pytest.approx(2 / 3), 1: pytest.approx(2)}

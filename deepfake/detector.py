@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "deepfake_model.h5"
 CARD_FILE = "detector.json"
-CHUNK = 256
+CHUNK = 128
 
 # Stock layers that compute with their weights and nothing else: no Lambda, no wrapper of other layers.
 ALLOWED_LAYERS = frozenset(
@@ -198,12 +198,11 @@ class Detector:
         """
         images = iter(images)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
+            ahead: Iterator[np.ndarray | ImageError] = iter(())
             while chunk := list(islice(images, CHUNK)):
-                prepared = list(pool.map(self._try_prepare, chunk))
-                readable = [item for item in prepared if not isinstance(item, ImageError)]
-                scores = iter(self.score(np.stack(readable)) if readable else ())
-                for item in prepared:
-                    yield item if isinstance(item, ImageError) else self._judge(next(scores))
+                prepared, ahead = list(ahead), pool.map(self._try_prepare, chunk)  # decodes while the model computes
+                yield from self._judge_all(prepared)
+            yield from self._judge_all(list(ahead))
 
     def prepare(self, image: ImageLike) -> np.ndarray:
         """Decode an image and fit it into the model's square.
@@ -230,6 +229,12 @@ class Detector:
             return self.prepare(image)
         except ImageError as error:
             return error
+
+    def _judge_all(self, prepared: list[np.ndarray | ImageError]) -> Iterator[Prediction | ImageError]:
+        readable = [item for item in prepared if not isinstance(item, ImageError)]
+        scores = iter(self.score(np.stack(readable)) if readable else ())
+        for item in prepared:
+            yield item if isinstance(item, ImageError) else self._judge(next(scores))
 
     def _judge(self, score: float) -> Prediction:
         verdict = self.card.class_names[int(score >= self.card.threshold)]

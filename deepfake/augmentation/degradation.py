@@ -1,6 +1,8 @@
 """What happens to a picture between the lens and the viewer. Each function returns a degraded copy of one image."""
 
 import math
+from functools import cache
+from statistics import NormalDist
 
 import cv2
 import numpy as np
@@ -35,7 +37,7 @@ def downscale(image: np.ndarray, factor: float) -> np.ndarray:
 
 
 def noise(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
-    """Add Gaussian noise, independent in every pixel and channel.
+    """Add Gaussian noise, independent in every pixel and channel, of 65,536 levels (up to 4.3 sigma).
 
     Args:
         image: uint8 (H, W, 3).
@@ -45,7 +47,9 @@ def noise(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarr
     Returns:
         The noisy image, rounded and clipped to uint8 (H, W, 3).
     """
-    return cv2.add(image, rng.standard_normal(image.shape, np.float32) * np.float32(sigma), dtype=cv2.CV_8U)
+    levels = _normal_quantiles()
+    drawn = levels.take(rng.integers(0, len(levels), image.shape, np.uint16))  # a third of the time of a normal draw
+    return cv2.add(image, drawn * np.float32(sigma), dtype=cv2.CV_8U)
 
 
 def jpeg(image: np.ndarray, quality: float) -> np.ndarray:
@@ -86,3 +90,10 @@ def erase(image: np.ndarray, area: float, rng: np.random.Generator) -> np.ndarra
     erased = image.copy()
     erased[top : top + height, left : left + width] = rng.integers(0, 256, (height, width, 3), np.uint8)
     return erased
+
+
+@cache
+def _normal_quantiles() -> np.ndarray:
+    """Return the middles of 65,536 equally likely parts of the standard normal distribution, float32."""
+    normal, count = NormalDist(), 1 << 16
+    return np.array([normal.inv_cdf((i + 0.5) / count) for i in range(count)], np.float32)

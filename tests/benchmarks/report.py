@@ -17,10 +17,10 @@ ALIASES = {"tensorflow": ("tensorflow", "tensorflow-cpu")}
 METHOD = """Contestants run in processes of their own and take turns, round by round, so that one computes at a time;
 the numbers are medians of {rounds} rounds after one for warming up, if no note says otherwise. The net is the small CNN
 (`model=cnn`), trained on {images:,} images in batches of 32, 128 px, from JPEG files of 256 px that the benchmark
-draws. *Ratio* is ours to the peer's. The speed of training is taken inside an epoch, from the end of its third step to
-the end of its last, for ours and for all peers alike: what a framework does between epochs (tf.data's tuner may sleep
-on at the end of one) would weigh too much in epochs as short as these. Ours includes everything that `python run.py`
-does in a step."""
+draws. *Ratio* is ours to the peer's. The speed of training is taken twice. Inside an epoch: from the end of its third
+step to the end of its last. Over the whole epoch: with all that comes between epochs, which is validation and a
+checkpoint for ours, neither for the peers; for stock Keras it is tf.data's tuner, which sleeps on at an epoch's end, up
+to as long again as the epoch took. Ours includes everything that `python run.py` does in a step."""
 
 
 @dataclass(frozen=True)

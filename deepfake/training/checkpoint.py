@@ -2,6 +2,7 @@
 
 import json
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,18 +36,48 @@ class Progress:
         return [epoch["val_auc"] for epoch in self.history]
 
 
-def save(path: Path, progress: Progress, model: "keras.Model") -> None:
-    """Write a checkpoint; a reader, and a crash, see the old one or the new one.
+class Writer:
+    """Writes checkpoints while the training goes on; a reader, and a crash, see the last whole one.
 
-    Args:
-        path: Of the file.
-        progress: Epochs done and best weights.
-        model: A compiled model: its weights, its random states and its optimizer's state are kept.
+    Example:
+        >>> with Writer(path) as writer:
+        ...     writer.save(progress, model)  # returns at once; the end of the block waits
     """
-    arrays = {"history": np.frombuffer(json.dumps(progress.history).encode(), np.uint8)}
-    arrays |= {f"best_{i}": value for i, value in enumerate(progress.best_weights)}
-    arrays |= {f"model_{i}": variable.numpy() for i, variable in enumerate(model.variables)}
-    arrays |= {f"optimizer_{i}": variable.numpy() for i, variable in enumerate(model.optimizer.variables)}
+
+    def __init__(self, path: Path) -> None:
+        """Make a writer of one file."""
+        self._path = path
+        self._thread = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._thread.shutdown()
+        if self._writing and kind is None:
+            self._writing.result()
+
+    def save(self, progress: Progress, model: "keras.Model") -> None:
+        """Begin to write a checkpoint, once the one before is written.
+
+        Args:
+            progress: Epochs done and best weights.
+            model: A compiled model: its weights, its random states and its optimizer's state are kept as they are now.
+
+        Raises:
+            OSError: If the one before could not be written.
+        """
+        arrays = {"history": np.frombuffer(json.dumps(progress.history).encode(), np.uint8)}
+        arrays |= {f"best_{i}": value for i, value in enumerate(progress.best_weights)}
+        arrays |= {f"model_{i}": np.array(variable.numpy()) for i, variable in enumerate(model.variables)}
+        arrays |= {f"optimizer_{i}": np.array(variable.numpy()) for i, variable in enumerate(model.optimizer.variables)}
+        if self._writing:
+            self._writing.result()
+        self._writing = self._thread.submit(_write, self._path, arrays)
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:

@@ -61,7 +61,7 @@ def train(config: Config, data: Data, path: Path, report: Report) -> Trained:
     Args:
         config: The run.
         data: Its Train and Validation are used, nothing else.
-        path: Of the checkpoint, written after every epoch.
+        path: Of the checkpoint, written after every epoch, beside the next one.
         report: Called with each epoch's index from 0 and its metrics; also for the epochs that a checkpoint holds.
 
     Returns:
@@ -78,7 +78,8 @@ def train(config: Config, data: Data, path: Path, report: Report) -> Trained:
     _set_seeds(config)
     profiler = Profiler(plan.steps)
     watchers = [profiler] if config.trainer.profile else []
-    with dtype_policy(precision.choose(config.trainer.precision)), _scope(config.trainer.strategy):
+    policy, scope = dtype_policy(precision.choose(config.trainer.precision)), _scope(config.trainer.strategy)
+    with policy, scope, checkpoint.Writer(path) as writer:
         model = models.build(config.model, config.dataset.image_size)
         if config.trainer.strategy == "single" and fast.pays():
             model = fast.accelerate(model)
@@ -100,7 +101,7 @@ def train(config: Config, data: Data, path: Path, report: Report) -> Trained:
                 progress.history.append(metrics)
                 if progress.best_epoch == epoch:
                     progress.best_weights = model.get_weights()
-                checkpoint.save(path, progress, model)
+                writer.save(progress, model)
                 report(epoch, metrics)
                 if _is_over(progress, config):
                     break

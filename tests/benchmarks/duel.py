@@ -52,18 +52,37 @@ class Rounds:
 
     Attributes:
         results: What it handed over, one a round.
-        seconds: How long each round took by the clock of the process that called the turns.
         absent: Why there are no results; empty where there are.
     """
 
     results: list[Any] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
     absent: str = ""
 
     @property
     def result(self) -> float:
         """The median of the results."""
         return median(self.results)
+
+
+class EpochPairs:
+    """Takes a turn after every second epoch, and hands over the speed inside it and the seconds of it all.
+
+    What a framework does between two epochs is its own only if it was not kept waiting there: tf.data's tuner sleeps
+    the longer, the longer ago it was made.
+    """
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+        self._ended: float | None = None
+
+    def end_of_epoch(self, speed: float) -> None:
+        """Take note of an epoch's end, and its speed."""
+        now = time.perf_counter()
+        if self._ended is None:
+            self._ended = now
+            return
+        self._turn((speed, now - self._ended))
+        self._ended = None
 
 
 def compete(
@@ -87,7 +106,6 @@ def compete(
             for player, outcome in zip(players, outcomes, strict=True):
                 if player is None or outcome.absent:
                     continue
-                started = time.perf_counter()
                 try:
                     result = player.play_round()
                 except NotMeasured as reason:
@@ -95,7 +113,6 @@ def compete(
                     continue
                 if number >= warm_up:
                     outcome.results.append(result)
-                    outcome.seconds.append(time.perf_counter() - started)
     finally:
         for player in players:
             if player is not None:

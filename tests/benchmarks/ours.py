@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tests.benchmarks.duel import Turn
+from tests.benchmarks.duel import EpochPairs, Turn
 
 if TYPE_CHECKING:
     from deepfake.config import Config
@@ -36,7 +36,7 @@ def configure(root: Path, *overrides: str) -> "Config":
 
 
 def epochs(turn: Turn, root: Path, overrides: tuple[str, ...]) -> None:
-    """Train; a round is an epoch, its result the images a second inside it."""
+    """Train; a round is two epochs, its result the images a second inside the second one, and the seconds of it all."""
     from deepfake import quiet
     from deepfake.data import load
 
@@ -47,7 +47,8 @@ def epochs(turn: Turn, root: Path, overrides: tuple[str, ...]) -> None:
     stopwatch.watch_every_fit()
     config = configure(root, *FOREVER, *overrides)
     size = config.trainer.batch_size
-    _train(config, load(config.dataset), lambda *_: turn(stopwatch.steps_per_second() * size))
+    pairs = EpochPairs(turn)
+    _train(config, load(config.dataset), lambda *_: pairs.end_of_epoch(stopwatch.steps_per_second() * size))
 
 
 def whole_epochs(turn: Turn, root: Path, overrides: tuple[str, ...]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tests.benchmarks.duel import Turn
+from tests.benchmarks.duel import EpochPairs, Turn
 from tests.benchmarks.ours import FOREVER, configure, one_image
 
 if TYPE_CHECKING:
@@ -22,12 +22,10 @@ if TYPE_CHECKING:
 BORDERS = {"reflect": "reflect", "edge": "nearest", "black": "constant"}
 
 
-def generator_epochs(turn: Turn, root: Path, threads: int) -> None:
-    """Train from `flow_from_directory`; a round is an epoch, its result the images a second inside it."""
+def generator_epochs(turn: Turn, root: Path) -> None:
+    """Train from `flow_from_directory`; a round and its result are those of `ours.epochs`."""
     config = configure(root, *FOREVER)
-    flow = _flow(config)
-    flow.workers = threads
-    _fit_forever(turn, config, flow)
+    _fit_forever(turn, config, _flow(config))
 
 
 def generator_batches(turn: Turn, root: Path, threads: int) -> None:
@@ -46,7 +44,7 @@ def generator_batches(turn: Turn, root: Path, threads: int) -> None:
 
 
 def dataset_epochs(turn: Turn, root: Path, cached: bool) -> None:
-    """Train from `image_dataset_from_directory` and random layers; a round is an epoch, its result the images a second.
+    """Train from `image_dataset_from_directory` and random layers; a round and its result are those of `ours.epochs`.
 
     With `cached`, the decoded images are kept in memory, as TensorFlow's tutorials do.
     """
@@ -161,7 +159,10 @@ def _fit_forever(turn: Turn, config: "Config", batches: Any) -> None:
 
     stopwatch = Stopwatch()
     size = config.trainer.batch_size
-    take_turns = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: turn(stopwatch.steps_per_second() * size))
+    pairs = EpochPairs(turn)
+    take_turns = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda *_: pairs.end_of_epoch(stopwatch.steps_per_second() * size)
+    )
     net = _net(config.model, config.dataset.image_size)
     optimizer = keras.optimizers.Adam(config.optimizer.learning_rate)
     net.compile(optimizer=optimizer, loss="binary_crossentropy", metrics=["accuracy"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from tests.benchmarks.duel import Turn
+from tests.benchmarks.duel import EpochPairs, Turn
 from tests.benchmarks.ours import configure
 from tests.benchmarks.pictures import CLASSES
 
@@ -64,7 +64,7 @@ class Files:
 
 
 def epochs(turn: Turn, root: Path, channels_last: bool) -> None:
-    """Train; a round is an epoch, its result the images a second inside it, measured as with Keras."""
+    """Train; a round and its result are those of `ours.epochs`."""
     import torch
 
     config = configure(root, "augmentation=standard")
@@ -80,6 +80,7 @@ def epochs(turn: Turn, root: Path, channels_last: bool) -> None:
         persistent_workers=True,
         worker_init_fn=start_worker,
     )
+    pairs = EpochPairs(turn)
     while True:
         ends = []
         for pixels, labels in loader:
@@ -91,7 +92,7 @@ def epochs(turn: Turn, root: Path, channels_last: bool) -> None:
             loss.backward()
             optimizer.step()
             ends.append(time.perf_counter())
-        turn((len(ends) - SKIPPED) * config.trainer.batch_size / (ends[-1] - ends[SKIPPED - 1]))
+        pairs.end_of_epoch((len(ends) - SKIPPED) * config.trainer.batch_size / (ends[-1] - ends[SKIPPED - 1]))
 
 
 def start_worker(_: Any) -> None:

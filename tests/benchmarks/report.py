@@ -18,9 +18,9 @@ METHOD = """Contestants run in processes of their own and take turns, round by r
 the numbers are medians of {rounds} rounds after one for warming up, if no note says otherwise. The net is the small CNN
 (`model=cnn`), trained on {images:,} images in batches of 32, 128 px, from JPEG files of 256 px that the benchmark
 draws. *Ratio* is ours to the peer's. The speed of training is taken twice. Inside an epoch: from the end of its third
-step to the end of its last. Over the whole epoch: with all that comes between epochs, which is validation and a
-checkpoint for ours, neither for the peers; for stock Keras it is tf.data's tuner, which sleeps on at an epoch's end, up
-to as long again as the epoch took. Ours includes everything that `python run.py` does in a step."""
+step to the end of its last. Over a whole epoch: from the end of the one before, with all that comes between, which is
+validation and a checkpoint for ours, and neither for the peers. Ours includes everything that `python run.py`
+does in a step."""
 
 
 @dataclass(frozen=True)

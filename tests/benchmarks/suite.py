@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -62,14 +62,12 @@ class Comparison:
         against: The peer.
         peers: Its ways.
         target: The ratio to reach.
-        also: Ways that are measured and named, but do not count.
     """
 
     what: str
     against: str
     peers: list[Contestant]
     target: Target
-    also: tuple[Contestant, ...] = ()
 
 
 def epochs(setting: Setting) -> Iterator[Row]:
@@ -78,14 +76,13 @@ def epochs(setting: Setting) -> Iterator[Row]:
     generator, dataset, torch = peers_keras.generator_epochs, peers_keras.dataset_epochs, peers_torch.epochs
     comparisons = [
         Comparison(
-            "inside an epoch from a folder of JPEGs",
+            "epoch from a folder of JPEGs",
             "Keras `ImageDataGenerator`, float32 `fit`",
-            [Contestant("as it is", generator, (root, 1), ("scipy",))],
+            [Contestant("as it is", generator, (root,), ("scipy",))],
             Target(4, at_least=True),
-            (Contestant("two threads", generator, (root, 2), ("scipy",)),),
         ),
         Comparison(
-            "inside an epoch from a folder of JPEGs",
+            "epoch from a folder of JPEGs",
             "`image_dataset_from_directory`, Keras `Random*` layers, float32 `fit`",
             [
                 Contestant("decoding in each epoch", dataset, (root, False)),
@@ -94,7 +91,7 @@ def epochs(setting: Setting) -> Iterator[Row]:
             Target(3, at_least=True),
         ),
         Comparison(
-            "inside an epoch from a folder of JPEGs",
+            "epoch from a folder of JPEGs",
             "PyTorch, bfloat16, DataLoader with OpenCV in 2 processes",
             [
                 Contestant("channels last", torch, (root, True), ("torch",)),
@@ -103,7 +100,11 @@ def epochs(setting: Setting) -> Iterator[Row]:
             Target(2, at_least=True),
         ),
     ]
-    yield from _compare(setting, "epochs", Contestant("ours", ours.epochs, (root, STANDARD)), comparisons, RATE)
+    outcomes = _compete(setting, Contestant("ours", ours.epochs, (root, STANDARD)), comparisons)
+    inside = [Rounds([speed for speed, _ in outcome.results], outcome.absent) for outcome in outcomes]
+    yield from _compare("epochs", inside, [replace(c, what=f"inside an {c.what}") for c in comparisons], RATE)
+    whole = [Rounds([setting.images / spent for _, spent in outcome.results], outcome.absent) for outcome in outcomes]
+    yield from _compare("epochs", whole, [replace(c, what=f"whole {c.what}") for c in comparisons], RATE)
 
 
 def input_standard(setting: Setting) -> Iterator[Row]:
@@ -117,7 +118,7 @@ def input_standard(setting: Setting) -> Iterator[Row]:
         (Contestant("two threads", flow, (root, 2), ("scipy",)),),
     )
     contestant = Contestant("ours", ours.batches, (root, "standard", False, 5))
-    yield from _compare(setting, "input-standard", contestant, [comparison], RATE)
+    yield from _compare("input-standard", _compete(setting, contestant, [comparison]), [comparison], RATE)
 
 
 def input_heavy(setting: Setting) -> Iterator[Row]:
@@ -133,7 +134,7 @@ def input_heavy(setting: Setting) -> Iterator[Row]:
         Target(1, at_least=True),
     )
     contestant = Contestant("ours", ours.batches, (root, "heavy", True, 1))
-    yield from _compare(setting, "input-heavy", contestant, [comparison], RATE)
+    yield from _compare("input-heavy", _compete(setting, contestant, [comparison]), [comparison], RATE)
 
 
 def step(setting: Setting) -> Iterator[Row]:
@@ -146,7 +147,7 @@ def step(setting: Setting) -> Iterator[Row]:
         )
         batch = ours.configure(setting.faces).trainer.batch_size
         times = {
-            "ours": [1000 * batch / rate for rate in mine.results],
+            "ours": [1000 * batch / speed for speed, _ in mine.results],
             "kernels": [1000 * seconds for seconds in kernels.results],
         }
         yield _row(
@@ -226,7 +227,7 @@ def predict_folder(setting: Setting) -> Iterator[Row]:
         Target(3, at_least=True),
     )
     contestant = Contestant("ours", ours.predict_each, (detector, paths))
-    yield from _compare(setting, "predict-folder", contestant, [comparison], RATE)
+    yield from _compare("predict-folder", _compete(setting, contestant, [comparison]), [comparison], RATE)
 
 
 def memory(setting: Setting) -> Iterator[Row]:
@@ -266,30 +267,25 @@ BENCHMARKS: dict[str, Callable[[Setting], Iterator[Row]]] = {
 }
 
 
-def _compare(
-    setting: Setting, benchmark: str, contestant: Contestant, comparisons: list[Comparison], unit: str
-) -> Iterator[Row]:
-    """Let ours and all ways of all peers take turns, and make a row of each comparison."""
-    others = [other for comparison in comparisons for other in (*comparison.peers, *comparison.also)]
-    mine, *theirs = setting.compete(contestant, *others)
+def _compete(setting: Setting, contestant: Contestant, comparisons: list[Comparison]) -> list[Rounds]:
+    """Let ours and all ways of all peers take turns."""
+    return setting.compete(contestant, *(peer for comparison in comparisons for peer in comparison.peers))
+
+
+def _compare(benchmark: str, outcomes: list[Rounds], comparisons: list[Comparison], unit: str) -> Iterator[Row]:
+    """Make a row of each comparison of what `_compete` gave."""
+    mine, *theirs = outcomes
     for comparison in comparisons:
         ways, theirs = theirs[: len(comparison.peers)], theirs[len(comparison.peers) :]
-        also, theirs = theirs[: len(comparison.also)], theirs[len(comparison.also) :]
         present = {c.name: way for c, way in zip(comparison.peers, ways, strict=True) if not way.absent}
-        named = present | {c.name: way for c, way in zip(comparison.also, also, strict=True) if not way.absent}
         times = {"ours": mine.results}
         absent = mine.absent or ("" if present else ways[0].absent)
         if not absent:
             best = max(present, key=lambda name: present[name].result)
             times |= {best: present[best].results}
-        notes = [f"{name} {number(way.result)} {unit}" for name, way in named.items()] if len(named) > 1 else []
+        notes = [f"{name} {number(way.result)} {unit}" for name, way in present.items()] if len(present) > 1 else []
         note = "; ".join(notes)
         yield _row(benchmark, comparison.what, comparison.against, unit, times, comparison.target, note, absent)
-        if benchmark == "epochs":
-            seconds = {} if absent else {"ours": mine.seconds, best: present[best].seconds}
-            whole = {name: [setting.images / second for second in values] for name, values in seconds.items()}
-            what = "a whole epoch of the same"
-            yield _row(benchmark, what, comparison.against, unit, whole, comparison.target, absent=absent)
 
 
 def _row(

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -9,10 +10,10 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from deepfake import quiet
-from deepfake.config import CONF, explain, home, validate
+from deepfake import quiet, sweep
+from deepfake.config import CONF, check_resume, explain, home, is_hydras, validate
 from deepfake.console import complain
-from deepfake.errors import ConfigError, DeepfakeError
+from deepfake.errors import DeepfakeError
 
 os.environ.setdefault("DEEPFAKE_HOME", str(home()))  # conf/config.yaml and every child process read it
 TRACEBACKS = "HYDRA_FULL_ERROR" in os.environ
@@ -23,23 +24,21 @@ def main(composed: DictConfig) -> float:
     """Run one job; returns the validation AUC, for sweepers."""
     try:
         config = validate(composed)
-        if config.resume:
-            _refuse_overrides()
+        job = HydraConfig.get()
+        check_resume(config, job.overrides.task)
+        if job.mode == RunMode.MULTIRUN:
+            return sweep.run_job(job.overrides.task, Path(job.runtime.output_dir))
         quiet.import_tensorflow()
         from deepfake import experiment
 
-        return experiment.run(config)
+        auc = experiment.run(config)
+        sweep.write_result(Path(job.runtime.output_dir), auc)
+        return auc
     except DeepfakeError as error:
         complain(error)
         if TRACEBACKS or HydraConfig.get().mode == RunMode.MULTIRUN:
             raise  # a sweep goes on with its other jobs, and Hydra then names the one that failed
         sys.exit(1)
-
-
-def _refuse_overrides() -> None:
-    extra = [override for override in HydraConfig.get().overrides.task if not override.startswith("resume=")]
-    if extra:
-        raise ConfigError(f"resume takes its settings from the run it continues; remove {' '.join(extra)}")
 
 
 if __name__ == "__main__":
@@ -49,13 +48,13 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         complain("interrupted")
         sys.exit(130)
-    except DeepfakeError:
+    except DeepfakeError as error:
         if TRACEBACKS:
             raise
+        sweep.name_failures(error)
         sys.exit(1)
     except (HydraException, ValueError) as error:
-        group_given_a_value = str(error).startswith("Config group override")  # Hydra's own ValueError
-        if TRACEBACKS or not (isinstance(error, HydraException) or group_given_a_value):
+        if TRACEBACKS or not is_hydras(error):
             raise
         complain(explain(error))
         sys.exit(1)

@@ -9,6 +9,7 @@ import difflib
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
@@ -372,6 +373,17 @@ def validate(composed: DictConfig | dict[str, Any]) -> Config:
         raise ConfigError(explain(error)) from error
 
 
+def check_resume(config: Config, overrides: Sequence[str]) -> None:
+    """Refuse other overrides beside `resume`, whose settings are those of the run that it continues.
+
+    Raises:
+        ConfigError: If there are any.
+    """
+    extra = [override for override in overrides if not override.startswith("resume=")]
+    if config.resume and extra:
+        raise ConfigError(f"resume takes its settings from the run it continues; remove {' '.join(extra)}")
+
+
 def to_dict(config: Config) -> dict[str, Any]:
     """Return the configuration as nested plain dicts, lists and scalars."""
     return asdict(config)
@@ -411,6 +423,11 @@ def flatten(config: Config) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------------------------------------------------- errors
+
+
+def is_hydras(error: Exception) -> bool:
+    """Say whether an error is Hydra's, about what was typed; for a group given a value it raises a mere ValueError."""
+    return isinstance(error, HydraException) or str(error).startswith("Config group override")
 
 
 def explain(error: Exception) -> str:

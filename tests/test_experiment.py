@@ -191,6 +191,20 @@ def test_a_sweep_goes_on_past_a_job_that_fails(home: Path, small: list[str]) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+def test_a_sweep_that_is_ended_leaves_its_run_killed(home: Path, small: list[str], told: signal.Signals) -> None:
+    command = [sys.executable, "run.py", "-m", *small, "seed=1,2", "trainer.epochs=1000", "trainer.early_stopping=null"]
+    sweep = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert any(line.startswith("  epoch   2/") for line in sweep.stdout)
+    if told == signal.SIGINT:
+        os.killpg(sweep.pid, told)  # as the keyboard does
+    else:
+        sweep.send_signal(told)
+    assert sweep.wait(60) == 128 + told
+    assert [row["status"] for row in registry.leaderboard()] == ["KILLED"]
+
+
+@pytest.mark.slow
 def test_several_first_runs_at_once_share_a_new_store(home: Path, small: list[str]) -> None:
     settings = [*small, "trainer.epochs=1"]
     processes = [

@@ -81,7 +81,7 @@ def train(config: Config, data: Data, path: Path, report: Report) -> Trained:
     policy, scope = dtype_policy(precision.choose(config.trainer.precision)), _scope(config.trainer.strategy)
     with policy, scope, checkpoint.Writer(path) as writer:
         model = models.build(config.model, config.dataset.image_size)
-        if config.trainer.strategy == "single" and fast.pays():
+        if fast.pays():
             model = fast.accelerate(model)
         score = scorer(model)
         if progress.history:

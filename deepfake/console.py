@@ -20,11 +20,11 @@ def complain(error: DeepfakeError | str) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; columns of numbers are right-aligned."""
+    """Print a table; columns of numbers and times are right-aligned and never broken."""
     grid = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=box.SIMPLE_HEAD)
     for number, column in enumerate(columns):
-        numeric = bool(rows) and all(re.fullmatch(r"[-+.\d]*|nan", row[number]) for row in rows)
-        grid.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        numeric = bool(rows) and all(re.fullmatch(r"[-+.:\d ]*|nan", row[number]) for row in rows)
+        grid.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
     for row in rows:
         grid.add_row(*row)
     out.print(grid)

@@ -74,7 +74,7 @@ def name_failures(error: DeepfakeError) -> None:
     """At the end of a sweep, print which of its jobs left no result, and where their logs lie; `error` is of one."""
     if not isinstance(error, JobError):
         return
-    logs = sorted(error.folder.parent.glob(f"*/{LOG}"), key=lambda log: int(log.parent.name))
+    logs = sorted(error.folder.parent.glob(f"*/{LOG}"), key=lambda log: (len(log.parent.name), log.parent.name))
     failed = [log for log in logs if not (log.parent / RESULT).is_file()]
     complain(f"{len(failed)} of {len(logs)} jobs failed; what they printed: {', '.join(map(str, failed))}")
 

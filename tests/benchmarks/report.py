@@ -5,14 +5,14 @@ import os
 import platform
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from deepfake.tracking import package_version
 
 BEGIN = "<!-- begin of what `python -m tests.benchmarks` writes -->"
 END = "<!-- end of what `python -m tests.benchmarks` writes -->"
 PACKAGES = ("tensorflow", "keras", "numpy", "opencv-python-headless", "torch", "albumentations", "scipy")
-ALIASES = {"tensorflow": ("tensorflow", "tensorflow-cpu")}
 
 METHOD = """Contestants run in processes of their own and take turns, round by round, so that one computes at a time;
 the numbers are medians of {rounds} rounds after one for warming up, if no note says otherwise. The net is the small CNN
@@ -133,14 +133,7 @@ def machine() -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Return the version of Python and of each package that is installed."""
     found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        for name in ALIASES.get(package, (package,)):
-            try:
-                found[package] = version(name)
-                break
-            except PackageNotFoundError:
-                continue
-    return found
+    return found | {package: number for package in PACKAGES if (number := package_version(package))}
 
 
 def _lines(path: str) -> list[str]:

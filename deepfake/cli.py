@@ -4,9 +4,9 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 
 from deepfake.config import compose, home
-from deepfake.console import complain, err, metrics_table, out, table
+from deepfake.console import complain, duration, err, metrics_table, out, table
 from deepfake.errors import DeepfakeError, ImageError
 
 app = typer.Typer(
@@ -25,8 +25,12 @@ app = typer.Typer(
 )
 cache = typer.Typer(help="The decoded images of all data sets: list them, remove them.")
 app.add_typer(cache, name="cache")
+runs = typer.Typer(help="The runs: list them, average them, compare two of them.")
+app.add_typer(runs, name="runs")
 
 MODEL_HELP = "A path, an MLflow URI, a version number, an alias or a run id."
+RUN_HELP = "A run's id or its first characters, its version or an alias."
+WHERE_HELP = "Only runs like `augmentation=heavy`, `test/auc>0.7`, `seed!=3`; may be given again."
 
 
 def main() -> None:
@@ -53,33 +57,79 @@ def ui(port: Annotated[int, typer.Option(help="Port of the page.")] = 5000) -> N
     os.execv(sys.executable, [sys.executable, "-m", *command])
 
 
-@app.command()
-def runs(
+@runs.callback(invoke_without_command=True)
+def list_runs(
+    context: typer.Context,
     experiment: Annotated[str | None, typer.Option(help="Only this MLflow experiment.")] = None,
-    limit: Annotated[int, typer.Option(help="At most this many.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines: every param and metric.")] = False,
+    sweep: Annotated[str | None, typer.Option(help="Only the jobs of this sweep: its id, or `last`.")] = None,
+    where: Annotated[list[str] | None, typer.Option(help=WHERE_HELP)] = None,
+    sort: Annotated[str | None, typer.Option(help="By a setting, or by a metric, best first.")] = None,
+    by: Annotated[str | None, typer.Option(help="Averages, by settings: `augmentation,model`.")] = None,
+    seeds: Annotated[bool, typer.Option("--seeds", help="Averages over seeds.")] = False,
+    limit: Annotated[int, typer.Option(help="At most this many; 0 for all.", min=0)] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines: every setting and metric.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="CSV: every setting and metric.")] = False,
 ) -> None:
     """List the runs, best validation AUC first."""
-    from deepfake.registry import leaderboard
+    if context.invoked_subcommand is not None:
+        return
+    from deepfake import leaderboard
 
-    found = leaderboard(experiment)[:limit]
+    if by and seeds:
+        raise DeepfakeError("--by and --seeds both say what to average over: choose one")
+    found = leaderboard.keep(leaderboard.rows(experiment, sweep), where or [])
+    if by or seeds:
+        measured = leaderboard.AUCS if sort is None else _measured_too(found, sort)
+        names = [name.strip() for name in (by or "").split(",")]
+        found = leaderboard.over_seeds(found, measured) if seeds else leaderboard.group(found, names, measured)
+    found = leaderboard.order(found, sort) if sort else found
+    shown = found[: limit or None]
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(shown, indent=2))
+    elif as_csv:
+        _write_csv([_group_record(row) for row in shown] if by or seeds else _run_records(shown))
+    elif not found:
+        chosen = experiment or sweep or where
+        out.print("No runs are like that." if chosen else "No runs yet: `python run.py` makes one.")
+    else:
+        table("", *(leaderboard.tabulate(shown) if by or seeds else _run_table(shown, sort)))
+    if len(shown) < len(found):
+        note = err if as_json or as_csv else out
+        note.print(f"{len(shown)} of {len(found)} {'groups' if by or seeds else 'runs'}; --limit 0 for all")
+
+
+@runs.command("compare")
+def compare_runs(
+    a: Annotated[str, typer.Argument(help=RUN_HELP, show_default=False)],
+    b: Annotated[str, typer.Argument(help="Another run.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Say in what two runs differ, and whether one is better by more than chance."""
+    from deepfake import leaderboard
+
+    everything = leaderboard.rows()
+    pair = [leaderboard.pick(everything, which) for which in (a, b)]
+    names = sorted({name for row in pair for name in row["metrics"] if not name.startswith("epoch/")})
+    try:
+        interval, refusal = leaderboard.compare(*pair), None
+    except DeepfakeError as error:
+        interval, refusal = None, str(error)
+    if as_json:
+        told = {
+            "runs": [row["run_id"] for row in pair],
+            "settings": {key: [row["params"].get(key) for row in pair] for key in leaderboard.differing(pair)},
+            "metrics": {name: [row["metrics"].get(name) for row in pair] for name in names},
+            "test_auc": asdict(interval) | {"verdict": interval.verdict} if interval else {"refused": refusal},
+        }
+        print(json.dumps(told, indent=2))
         return
-    if not found:
-        out.print("No runs yet: `python run.py` makes one.")
-        return
-    rows = [
-        [
-            row["run_id"][:8],
-            row["name"],
-            *(_number(row["metrics"].get(name)) for name in ("validation/auc", "test/auc")),
-            row["status"].lower(),
-            " ".join(filter(None, (row["version"], row["alias"]))),
-        ]
-        for row in found
-    ]
-    table("", ["run", "model, augmentation, data", "val AUC", "test AUC", "status", "version"], rows)
+    for letter, row in zip("AB", pair, strict=True):
+        out.print(f"{letter}  {row['run_id'][:8]}  {escape(_settings(row))}  [dim]{_status(row)}[/dim]")
+    _show_differences(pair)
+    _show_metrics(pair, names)
+    out.print(f"Test AUC: {interval.verdict if interval else 'no interval, ' + str(refusal)}", markup=False)
+    if interval:
+        out.print("[dim]It speaks of these two models; another seed would make others: `runs --seeds`.[/dim]")
 
 
 @app.command()
@@ -190,6 +240,100 @@ def clear(
     for name in kept:
         out.print(f"{name[:8]} stays: a run is building it, or it may not be removed by you.")
     out.print(f"{_megabytes(freed)} MB freed.")
+
+
+def _measured_too(rows: Sequence[dict[str, Any]], sort: str) -> list[str]:
+    """Return the metrics to average: the usual ones, and that to sort by if it is one."""
+    from deepfake.leaderboard import AUCS, full_name
+
+    key = full_name(rows, sort) if rows else ""
+    measured = key == "seconds" or any(key in row["metrics"] for row in rows)
+    return list(dict.fromkeys([*AUCS, key] if measured else AUCS))
+
+
+def _run_table(rows: Sequence[dict[str, Any]], sort: str | None) -> tuple[list[str], list[list[str]]]:
+    from deepfake.leaderboard import full_name, heading, value
+
+    cells: dict[str, Callable[[dict[str, Any]], str]] = {
+        "run_id": lambda row: row["run_id"][:8],
+        "name": lambda row: escape(_settings(row)),
+        "validation/auc": lambda row: _number(row["metrics"].get("validation/auc")),
+        "test/auc": lambda row: _number(row["metrics"].get("test/auc")),
+        "seconds": lambda row: "" if row["seconds"] is None else duration(row["seconds"]),
+        "status": lambda row: row["status"].lower(),
+        "version": lambda row: " ".join(filter(None, (row["version"], row["alias"]))),
+        "sweep": lambda row: (row["sweep"] or "")[:8],
+        "start": lambda row: f"{datetime.fromtimestamp(row['start'] / 1000):%Y-%m-%d %H:%M}",
+    }
+    shown = ["run_id", "name", "validation/auc", "test/auc", "seconds", "status", "version"]
+    shown += ["sweep"] if any(row["sweep"] for row in rows) else []
+    key = full_name(rows, sort) if sort else "name"
+    if key not in (*shown, "alias"):
+        shown.insert(2, key)
+        cells.setdefault(key, lambda row: escape(_cell(value(row, key))))
+    titles = {"run_id": "run", "name": "settings", "seconds": "time"}
+    return [titles.get(name, heading(name)) for name in shown], [[cells[name](row) for name in shown] for row in rows]
+
+
+def _show_differences(pair: Sequence[dict[str, Any]]) -> None:
+    from deepfake.leaderboard import differing, folded, heading
+
+    rows = [folded(row) for row in pair]
+    names = differing(rows)
+    if not names:
+        out.print("\nTheir settings are the same.")
+        return
+    cells = [[heading(name), *(escape(_cell(row["params"].get(name))) for row in rows)] for name in names]
+    table("", ["setting", "A", "B"], cells)
+
+
+def _show_metrics(pair: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
+    """Print the metrics of both runs, a row a metric: Validation, then Test, each with the difference."""
+    cells: dict[str, list[str]] = {}
+    for split in ("validation", "test"):
+        for metric in dict.fromkeys(name.partition("/")[2] for name in names):
+            a, b = (row["metrics"].get(f"{split}/{metric}") for row in pair)
+            apart = "" if a is None or b is None else f"{b - a:+.4f}"
+            cells.setdefault(metric, [metric.replace("_", " ")]).extend([_number(a), _number(b), apart])
+    table("", ["", "val A", "val B", "B - A", "test A", "test B", "B - A"], list(cells.values()))
+
+
+def _status(row: dict[str, Any]) -> str:
+    return " ".join(filter(None, (row["status"].lower(), row["version"] and f"version {row['version']}", row["alias"])))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return "" if value is None else "null" if value == "None" else str(value)
+
+
+def _settings(row: dict[str, Any]) -> str:
+    return " ".join(f"{key}={value}" for key, value in row["overrides"].items()) or row["name"]
+
+
+def _run_records(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    fields = ("run_id", "name", "status", "start", "seconds", "version", "alias", "sweep", "job")
+    params, metrics = (sorted({key for row in rows for key in row[kind]}) for kind in ("params", "metrics"))
+    return [
+        {field: row[field] for field in fields}
+        | {"start": datetime.fromtimestamp(row["start"] / 1000, UTC).isoformat(timespec="seconds")}
+        | {key: row["params"].get(key) for key in params}
+        | {key: row["metrics"].get(key) for key in metrics}
+        for row in rows
+    ]
+
+
+def _group_record(row: dict[str, Any]) -> dict[str, Any]:
+    deviations = {f"{name} sd": value for name, value in row["sd"].items()}
+    return row["params"] | {"runs": row["runs"]} | row["metrics"] | deviations
+
+
+def _write_csv(records: Sequence[dict[str, Any]]) -> None:
+    if records:
+        writer = csv.DictWriter(sys.stdout, list(records[0]))
+        writer.writeheader()
+        writer.writerows(records)
 
 
 def _load(model: str) -> Any:

@@ -6,10 +6,12 @@ that knows OmegaConf and Hydra's errors.
 """
 
 import difflib
+import hashlib
 import json
 import os
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
@@ -29,7 +31,7 @@ from omegaconf.errors import (
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from deepfake.errors import ConfigError
+from deepfake.errors import ConfigError, DeepfakeError
 
 PROJECT = Path(__file__).resolve().parent.parent
 CONF = PROJECT / "conf"
@@ -316,6 +318,19 @@ class Tracking:
 
 
 @strict
+class Sweep:
+    """How a sweep is run.
+
+    Attributes:
+        skip_finished: Whether a job is passed over whose result a finished run already holds.
+        dry_run: Whether to say what would be run, and run nothing.
+    """
+
+    skip_finished: bool
+    dry_run: bool
+
+
+@strict
 class Config:
     """One run."""
 
@@ -325,6 +340,7 @@ class Config:
     optimizer: Annotated[Optimizer, Field(discriminator="name")]
     trainer: Trainer
     tracking: Tracking
+    sweep: Sweep
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)]
     resume: str | None
 
@@ -344,9 +360,9 @@ def compose(overrides: list[str]) -> Config:
     Raises:
         ConfigError: If an override names no key or group, or a value is not allowed.
     """
-    GlobalHydra.instance().clear()
+    within_run_py = GlobalHydra.instance().is_initialized()
     try:
-        with initialize_config_dir(str(CONF), version_base=None):
+        with nullcontext() if within_run_py else initialize_config_dir(str(CONF), version_base=None):
             return validate(hydra_compose("config", overrides=overrides))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(explain(error)) from error
@@ -422,12 +438,23 @@ def flatten(config: Config) -> dict[str, Any]:
     return walk("", to_dict(config))
 
 
+def result_hash(config: Config) -> str:
+    """Return a hash of the settings that decide a run's result, or whether its model is registered.
+
+    Left out is what only says where things lie, how a sweep is run or what is shown; what the images are, the data
+    set's fingerprint says.
+    """
+    besides = ("resume", "sweep.", "tracking.experiment", "dataset.root", "dataset.cache_limit", "trainer.profile")
+    settings = {key: value for key, value in flatten(config).items() if not key.startswith(besides)}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
 # ---------------------------------------------------------------------------------------------------------- errors
 
 
-def is_hydras(error: Exception) -> bool:
-    """Say whether an error is Hydra's, about what was typed; for a group given a value it raises a mere ValueError."""
-    return isinstance(error, HydraException) or str(error).startswith("Config group override")
+def is_expected(error: Exception) -> bool:
+    """Say whether an error is about what a person did; for a group given a value, Hydra raises a mere ValueError."""
+    return isinstance(error, DeepfakeError | HydraException) or str(error).startswith("Config group override")
 
 
 def explain(error: Exception) -> str:

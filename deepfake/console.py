@@ -23,11 +23,18 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     """Print a table; columns of numbers and times are right-aligned and never broken."""
     grid = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=box.SIMPLE_HEAD)
     for number, column in enumerate(columns):
-        numeric = bool(rows) and all(re.fullmatch(r"[-+.:\d ]*|nan", row[number]) for row in rows)
+        numeric = bool(rows) and all(re.fullmatch(r"[-+±.:\d ]*|nan", row[number]) for row in rows)
         grid.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
     for row in rows:
         grid.add_row(*row)
     out.print(grid)
+
+
+def duration(seconds: float) -> str:
+    """Write a time as `7:05` or, from an hour on, `1:07:05`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def metrics_table(title: str, metrics: Mapping[str, Mapping[str, float]]) -> None:

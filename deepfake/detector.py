@@ -5,7 +5,6 @@ This is all that the app and a Space need of the project: no Hydra, no MLflow.
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from PIL import Image
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
-from deepfake import quiet
+from deepfake import quiet, threads
 from deepfake.data.images import from_pil, read, square
 from deepfake.errors import ImageError, ModelError
 from deepfake.models.scoring import scorer
@@ -197,7 +196,7 @@ class Detector:
             For each image its prediction, or what is wrong with it.
         """
         images = iter(images)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(threads.count()) as pool:
             ahead: Iterator[np.ndarray | ImageError] = iter(())
             while chunk := list(islice(images, CHUNK)):
                 prepared, ahead = list(ahead), pool.map(self._try_prepare, chunk)  # decodes while the model computes

@@ -23,3 +23,7 @@ class ModelError(DeepfakeError):
 
 class TrackingError(DeepfakeError):
     """A run, a version or a tracking store that is not there or not as expected."""
+
+
+class JobError(DeepfakeError):
+    """A job of a sweep failed; the sweep itself names it."""

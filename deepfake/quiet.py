@@ -5,12 +5,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+from deepfake import threads
+
 
 def import_tensorflow() -> None:
     """Import TensorFlow; what its C++ code writes to the terminal meanwhile is shown only if the import fails."""
     if "tensorflow" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    threads.bound_tensorflow()
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as chatter:

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
@@ -120,46 +120,6 @@ def name_of(run_id: str) -> str | None:
     """Return what a run's version is called, like `deepfake-detector version 3`, or None if it was not registered."""
     found = tracking.client().search_model_versions(f"run_id = '{run_id}'")
     return f"{found[0].name} version {found[0].version}" if found else None
-
-
-def leaderboard(experiment: str | None = None) -> list[dict[str, Any]]:
-    """List the runs, best first.
-
-    Args:
-        experiment: Name of an experiment; None for all of them.
-
-    Returns:
-        A dict for each run: id, name, status, start (milliseconds), version, alias, params and metrics.
-    """
-    client = tracking.client()
-    experiments = [e for e in client.search_experiments() if experiment in (None, e.name)]
-    versions: dict[str, Any] = {v.run_id: v for v in client.search_model_versions()}
-    aliases = {
-        (model.name, str(version)): alias
-        for model in client.search_registered_models()
-        for alias, version in model.aliases.items()
-    }
-    rows, token = [], None
-    while experiments:
-        page = client.search_runs([e.experiment_id for e in experiments], page_token=token, max_results=1000)
-        for run in page:
-            version = versions.get(run.info.run_id)
-            rows.append(
-                {
-                    "run_id": run.info.run_id,
-                    "name": run.info.run_name,
-                    "status": run.info.status,
-                    "start": run.info.start_time,
-                    "version": version and str(version.version),
-                    "alias": version and aliases.get((version.name, str(version.version))),
-                    "params": dict(run.data.params),
-                    "metrics": dict(run.data.metrics),
-                }
-            )
-        token = page.token
-        if not token:
-            break
-    return sorted(rows, key=lambda row: row["metrics"].get("validation/auc", -1), reverse=True)
 
 
 def _compare(

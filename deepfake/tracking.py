@@ -13,16 +13,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from deepfake.config import PROJECT, Config, flatten, from_yaml, home, to_yaml
+from deepfake.config import PROJECT, Config, flatten, from_yaml, home, result_hash, to_yaml
 from deepfake.data import Data
 from deepfake.errors import DataError, TrackingError
 
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
 
+# The environment of a sweep's jobs: the id of the sweep's own run, and the job's number.
+SWEEP, JOB = "DEEPFAKE_SWEEP", "DEEPFAKE_JOB"
+PARENT, JOB_NUMBER, OVERRIDE = "mlflow.parentRunId", "sweep.job", "override."  # tags of a job's run
+VARIED = "sweep.varied"  # tag of a sweep's run: the overrides in which its jobs differ
+CODE = ("data", "augmentation", "models", "training", "evaluation", "experiment.py")  # what a result comes from
 PACKAGES = ("tensorflow", "keras", "numpy", "mlflow", "opencv-python-headless", "pillow")
 
 
@@ -99,8 +105,43 @@ def resumed_config(run_id: str) -> Config:
     return replace(from_yaml(Path(path).read_text()), resume=run.info.run_id)
 
 
+def runs_like(config: Config) -> list["MlflowRun"]:
+    """Find the runs, whatever became of them, of the same settings and the same code; their data may differ.
+
+    Args:
+        config: The settings; runs of another `tracking.experiment` are not looked at.
+
+    Returns:
+        The runs, the one that began last first.
+    """
+    connected = client()
+    experiment = connected.get_experiment_by_name(config.tracking.experiment)
+    if experiment is None:
+        return []
+    same = f"tags.`config.hash` = '{result_hash(config)}' and tags.`code.hash` = '{code_hash()}'"
+    return list(connected.search_runs([experiment.experiment_id], same, order_by=["attributes.start_time DESC"]))
+
+
+@cache
+def code_hash() -> str:
+    """Return a hash of all code that a result comes from: this project's, and the versions of the libraries."""
+    digest = hashlib.sha256(
+        " ".join(f"{name} {package_version(name)}" for name in PACKAGES if name != "mlflow").encode()
+    )
+    here = Path(__file__).parent
+    for path in sorted(path for name in CODE for path in [here / name, *(here / name).rglob("*")]):
+        if path.suffix == ".py":
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 class Interrupted(KeyboardInterrupt):
     """The process was asked to end."""
+
+
+def checkpoint(run_id: str) -> Path:
+    """Return the path of a run's training checkpoint."""
+    return home() / "mlruns" / "checkpoints" / f"{run_id}.npz"
 
 
 class Run:
@@ -113,7 +154,7 @@ class Run:
 
     def __init__(self, connected: "MlflowClient", run_id: str) -> None:
         self.id = run_id
-        self.checkpoint = home() / "mlruns" / "checkpoints" / f"{run_id}.npz"
+        self.checkpoint = checkpoint(run_id)
         self.client = connected
         self._logged = {metric.step for metric in connected.get_metric_history(run_id, "epoch/loss")}
 
@@ -158,7 +199,7 @@ def run(config: Config, data: Data) -> Iterator[Run]:
     """
     connected = client()
     run_id = _reopen(connected, config.resume, data) if config.resume else _begin(connected, config, data)
-    with _sigterm_interrupts():
+    with interruptible():
         try:
             yield Run(connected, run_id)
         except BaseException as error:
@@ -171,10 +212,13 @@ def run(config: Config, data: Data) -> Iterator[Run]:
 def _begin(connected: "MlflowClient", config: Config, data: Data) -> str:
     from mlflow.entities import Param
 
-    name = f"{config.model.name} {config.augmentation.name} {data.name}"
-    run_id = connected.create_run(_experiment_id(connected, config.tracking.experiment), run_name=name).info.run_id
-    params = [Param(key, str(value)) for key, value in flatten(config).items() if key != "resume"]
-    connected.log_batch(run_id, params=params, tags=_tags(config, data))
+    place = _sweep_tags(connected)
+    ours = [f"{key.removeprefix(OVERRIDE)}={value}" for key, value in place.items() if key.startswith(OVERRIDE)]
+    name = " ".join(ours) or f"{config.model.name} {config.augmentation.name} {data.name}"
+    run_id = connected.create_run(experiment_id(connected, config.tracking.experiment), run_name=name).info.run_id
+    unrecorded = ("resume", "sweep.")
+    params = [Param(key, str(value)) for key, value in flatten(config).items() if not key.startswith(unrecorded)]
+    connected.log_batch(run_id, params=params, tags=as_tags(_tags(config, data) | place))
     connected.log_text(run_id, to_yaml(config), "config.yaml")
     connected.log_inputs(run_id, _dataset_inputs(config, data))
     return run_id
@@ -188,10 +232,16 @@ def _reopen(connected: "MlflowClient", run_id: str, data: Data) -> str:
             f"(fingerprint {data.fingerprint[:8]}, then {str(before)[:8]}); start a new run"
         )
     connected.update_run(run_id, status="RUNNING")
+    connected.log_batch(run_id, tags=as_tags(_sweep_tags(connected)))
     return run_id
 
 
-def _experiment_id(connected: "MlflowClient", name: str) -> str:
+def experiment_id(connected: "MlflowClient", name: str) -> str:
+    """Return the id of an experiment, which is made if there is none of that name.
+
+    Raises:
+        TrackingError: If it was deleted.
+    """
     with _lock():
         experiment = connected.get_experiment_by_name(name)
         if experiment is None:
@@ -202,23 +252,50 @@ def _experiment_id(connected: "MlflowClient", name: str) -> str:
     return experiment.experiment_id
 
 
-def _tags(config: Config, data: Data) -> list[Any]:
-    from mlflow.entities import RunTag
+def _tags(config: Config, data: Data) -> dict[str, str]:
+    return origin() | {
+        "config.hash": result_hash(config),
+        "code.hash": code_hash(),
+        "data.fingerprint": data.fingerprint,
+        **{f"version.{name}": found for name in PACKAGES if (found := package_version(name))},
+    }
 
+
+def origin() -> dict[str, str]:
+    """Return the tags that say where a run comes from: who and what started it, on which machine, from which commit."""
     commit, dirty = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
-    tags = {
+    return {
         "mlflow.user": _user(),
         "mlflow.source.name": Path(sys.argv[0]).name,
-        "mlflow.source.git.commit": commit,
-        "git.dirty": str(bool(dirty)).lower() if commit else None,
-        "config.hash": hashlib.sha256(to_yaml(config).encode()).hexdigest()[:16],
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "host": platform.node(),
+        "pid": str(os.getpid()),
         "python": platform.python_version(),
-        "data.fingerprint": data.fingerprint,
-        **{f"version.{name}": package_version(name) for name in PACKAGES},
+        **({"mlflow.source.git.commit": commit, "git.dirty": str(bool(dirty)).lower()} if commit else {}),
     }
-    return [RunTag(key, value) for key, value in tags.items() if value]
+
+
+def as_tags(tags: dict[str, str]) -> list[Any]:
+    """Return tags as MLflow takes them."""
+    from mlflow.entities import RunTag
+
+    return [RunTag(key, value) for key, value in tags.items()]
+
+
+def _sweep_tags(connected: "MlflowClient") -> dict[str, str]:
+    """Return the tags that make a run part of the sweep that started it, if one did."""
+    sweep = os.environ.get(SWEEP)
+    if not sweep:
+        return {}
+    varied = json.loads(find(connected, sweep).data.tags[VARIED])
+    ours = {f"{OVERRIDE}{key}": value for key, value in chosen(sys.argv[1:], varied).items()}
+    return {PARENT: sweep, JOB_NUMBER: os.environ[JOB], **ours}
+
+
+def chosen(overrides: Sequence[str], varied: Sequence[str]) -> dict[str, str]:
+    """Return the values that a job's overrides give to the keys in which a sweep's jobs differ."""
+    given = dict(override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
+    return {key: given[key] for key in varied if key in given}
 
 
 def package_version(name: str) -> str | None:
@@ -272,8 +349,8 @@ def _lock() -> FileLock:
 
 
 @contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Turn SIGTERM into an exception, so that a run that is asked to end is recorded as KILLED."""
+def interruptible() -> Iterator[None]:
+    """Turn SIGTERM and a closed terminal into an exception, so that who is asked to end can record it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -281,8 +358,13 @@ def _sigterm_interrupts() -> Iterator[None]:
     def interrupt(*_: Any) -> None:
         raise Interrupted
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {name: signal.getsignal(getattr(signal, name)) for name in names}
+    asked = {name: handler for name, handler in before.items() if handler is not signal.SIG_IGN}  # as under nohup
     try:
+        for name in asked:
+            signal.signal(getattr(signal, name), interrupt)
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for name, handler in asked.items():
+            signal.signal(getattr(signal, name), handler)

@@ -90,11 +90,11 @@ def small(faces: Path) -> list[str]:
 def finished_run(session_home: Path, small: list[str]) -> dict:
     """One whole run: trained, evaluated, recorded, registered as version 1 and champion."""
     os.environ["DEEPFAKE_HOME"] = str(session_home)
-    from deepfake import experiment, registry
+    from deepfake import experiment, leaderboard
     from deepfake.config import compose
 
     auc = experiment.run(compose(small))
-    row = registry.leaderboard()[0]
+    row = leaderboard.rows()[0]
     return {"auc": auc, "run_id": row["run_id"], "metrics": row["metrics"], "params": row["params"]}
 
 

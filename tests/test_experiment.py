@@ -12,7 +12,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from deepfake import experiment, registry, tracking
+from deepfake import experiment, leaderboard, registry, tracking
 from deepfake.config import CONF, compose
 from deepfake.detector import Detector
 from deepfake.errors import DataError, TrackingError
@@ -104,7 +104,7 @@ def test_the_store_is_in_its_home_whatever_the_working_directory(
     assert list((home / "mlruns" / "artifacts").iterdir())
     assert not list((tmp_path / "elsewhere").iterdir())
     assert not list((home / "mlruns" / "checkpoints").iterdir())
-    assert registry.leaderboard()[0]["version"] is None
+    assert leaderboard.rows()[0]["version"] is None
 
 
 def test_evaluate_gives_the_runs_own_numbers(finished_run: dict, small: list[str]) -> None:
@@ -120,7 +120,7 @@ def test_evaluate_gives_the_runs_own_numbers(finished_run: dict, small: list[str
 def test_a_failed_run_is_failed(home: Path, small: list[str]) -> None:
     with pytest.raises(DataError, match="fewer than trainer.batch_size"):
         experiment.run(compose([*small, "trainer.batch_size=500"]))
-    assert [row["status"] for row in registry.leaderboard()] == ["FAILED"]
+    assert [row["status"] for row in leaderboard.rows()] == ["FAILED"]
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
@@ -133,7 +133,7 @@ def test_an_interrupted_run_is_killed_and_can_be_resumed(home: Path, small: list
             break
     process.stdout.read()
     assert process.wait(60) == 130
-    (row,) = registry.leaderboard()
+    (row,) = leaderboard.rows()
     assert row["status"] == "KILLED"
     assert (home / "mlruns" / "checkpoints" / f"{row['run_id']}.npz").is_file()
     assert tracking.resumed_config(row["run_id"]).trainer.epochs == 300
@@ -154,9 +154,9 @@ def test_a_resumed_run_goes_on_under_its_own_id(home: Path, small: list[str], mo
         patch.setattr(tracking.Run, "log_epoch", interrupt)
         with pytest.raises(KeyboardInterrupt):
             experiment.run(compose([*small, "trainer.epochs=3"]))
-    (row,) = registry.leaderboard()
+    (row,) = leaderboard.rows()
     auc = experiment.run(compose([f"resume={row['run_id'][:8]}"]))
-    (row,) = registry.leaderboard()
+    (row,) = leaderboard.rows()
     assert (row["status"], row["version"], row["alias"]) == ("FINISHED", "1", "champion")
     steps = [metric.step for metric in tracking.client().get_metric_history(row["run_id"], "epoch/loss")]
     assert steps == [0, 1, 2]
@@ -177,7 +177,7 @@ def test_a_sweep_goes_on_past_a_job_that_fails(home: Path, small: list[str]) -> 
     [log] = home.glob("mlruns/hydra/*/*-sweep/0/job.log")
     assert f"1 of 3 jobs failed; what they printed: {log}" in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
-    rows = registry.leaderboard()
+    rows = leaderboard.rows()
     assert sorted(row["status"] for row in rows) == ["FAILED", "FINISHED", "FINISHED"]
     finished = [row for row in rows if row["status"] == "FINISHED"]
     assert {row["params"]["trainer.batch_size"] for row in finished} == {"16", "8"}
@@ -198,7 +198,7 @@ def test_a_sweep_that_is_ended_leaves_its_run_killed(home: Path, small: list[str
     else:
         sweep.send_signal(told)
     assert sweep.wait(60) == 128 + told
-    assert [row["status"] for row in registry.leaderboard()] == ["KILLED"]
+    assert [row["status"] for row in leaderboard.rows()] == ["KILLED"]
 
 
 @pytest.mark.slow
@@ -209,7 +209,7 @@ def test_several_first_runs_at_once_share_a_new_store(home: Path, small: list[st
         for seed in range(3)
     ]
     assert [process.wait(240) for process in processes] == [0, 0, 0]
-    rows = registry.leaderboard()
+    rows = leaderboard.rows()
     assert {row["status"] for row in rows} == {"FINISHED"}
     assert sorted(row["version"] for row in rows) == ["1", "2", "3"]
     assert len(list((home / "data" / "cache").glob("*/pixels.u8"))) == 1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deepfake import experiment, registry, tracking
+from deepfake import experiment, leaderboard, registry, tracking
 from deepfake.config import compose
 from deepfake.detector import Detector
 from deepfake.errors import ModelError, TrackingError
@@ -18,7 +18,7 @@ NAME = registry.MODEL_NAME
 def run_id(home: Path, small: list[str]) -> str:
     """A finished run in a store of its own: version 1, champion."""
     experiment.run(compose([*small, "trainer.epochs=1"]))
-    return registry.leaderboard()[0]["run_id"]
+    return leaderboard.rows()[0]["run_id"]
 
 
 def alias(name: str) -> str | None:
@@ -109,9 +109,9 @@ def test_lost_files_are_noticed(run_id: str) -> None:
 
 def test_the_leaderboard_is_sorted_by_validation_auc(run_id: str, small: list[str]) -> None:
     experiment.run(compose([*small, "trainer.epochs=1", "seed=5"]))
-    rows = registry.leaderboard()
+    rows = leaderboard.rows()
     aucs = [row["metrics"]["validation/auc"] for row in rows]
     assert aucs == sorted(aucs, reverse=True)
     assert {row["version"] for row in rows} == {"1", "2"}
     assert len([row for row in rows if row["alias"] == "champion"]) == 1
-    assert registry.leaderboard("another experiment") == []
+    assert leaderboard.rows("another experiment") == []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deepfake import experiment, registry, tracking
+from deepfake import experiment, leaderboard, registry, tracking
 from deepfake.config import compose
 from deepfake.detector import Detector
 from deepfake.errors import DataError, TrackingError
@@ -24,7 +24,7 @@ def server(serve: Callable, home: Path, tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_server_records_and_serves_a_run(server: str, home: Path, small: list[str]) -> None:
     experiment.run(compose([*small, "trainer.epochs=1"]))
-    (row,) = registry.leaderboard()
+    (row,) = leaderboard.rows()
     assert (row["status"], row["version"], row["alias"]) == ("FINISHED", "1", "champion")
     assert not (home / "mlruns" / "mlflow.db").exists()
     folder = registry.fetch("champion")
@@ -52,7 +52,7 @@ def test_resuming_on_other_images_is_refused(
     settings = [*small, f"dataset.root={root}", "trainer.batch_size=500"]
     with pytest.raises(DataError, match="fewer than"):
         experiment.run(compose(settings))
-    (row,) = registry.leaderboard()
+    (row,) = leaderboard.rows()
     (root / "Train" / "Real" / "0000.png").unlink()
     with pytest.raises(DataError, match="are not those the run began with"):
         experiment.run(compose([f"resume={row['run_id']}"]))

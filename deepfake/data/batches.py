@@ -1,6 +1,5 @@
 """Decoded images -> shuffled, augmented batches for training, as a `tf.data.Dataset`."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepfake import threads
 from deepfake.data import Split
 from deepfake.data.cache import read_rows
 
@@ -65,4 +65,4 @@ def training(split: Split, transform: Transform, plan: Plan, epochs: range) -> "
     numbers = tf.data.Dataset.range(epochs.start * plan.steps, epochs.stop * plan.steps)
     options = tf.data.Options()
     options.autotune.enabled = False  # nothing is left to tune, and its thread would sleep on at the end of an epoch
-    return numbers.map(batch, num_parallel_calls=os.cpu_count(), deterministic=True).prefetch(4).with_options(options)
+    return numbers.map(batch, num_parallel_calls=threads.count(), deterministic=True).prefetch(4).with_options(options)

@@ -24,6 +24,7 @@ import numpy as np
 from filelock import FileLock
 from tqdm import tqdm
 
+from deepfake import threads
 from deepfake.config import home
 from deepfake.data.images import read, square
 from deepfake.data.index import ImageFile
@@ -191,7 +192,7 @@ def _build(place: Path, root: Path, files: Sequence[ImageFile], geometry: Geomet
         except ImageError as error:
             return "", str(error)
 
-    with (partial / "pixels.u8").open("wb") as pixels, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with (partial / "pixels.u8").open("wb") as pixels, ThreadPoolExecutor(threads.count()) as pool:
         # Mapping in slices bounds the memory: a pool would otherwise decode far ahead of the disk.
         loaded = (item for part in _slices(files, 512) for item in pool.map(load, part))
         for digest, outcome in tqdm(loaded, "Decoding images", len(files), unit=" images", leave=False, disable=None):

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.random import Generator
 from tqdm import tqdm
 
+from deepfake import threads
 from deepfake.config import SPLITS
 from deepfake.data.portraits import SIDE, Drawing, Light, Person, Pose, colours, draw_head, draw_portrait
 from deepfake.errors import DataError
@@ -170,7 +171,7 @@ def draw_on_all_cores(folder: Path, images: int, seed: int) -> None:
     TensorFlow's threads can hang; and `multiprocessing` would run the caller's own script again. So each process is a
     fresh Python that imports this module, and writes one byte for each pair of images into a common pipe.
     """
-    workers = min(os.cpu_count() or 1, 1 + images // 100)
+    workers = min(threads.count(), 1 + images // 100)
     ticks, writing_end = os.pipe()
     processes = [
         subprocess.Popen(

@@ -1,4 +1,4 @@
-"""A sweep's jobs: each runs in a process of its own, as `python run.py` with its overrides would.
+"""A job of a sweep: it runs in a process of its own, as `python run.py` with its overrides would.
 
 TensorFlow keeps memory and state over many trainings; and a job that crashes, or is killed for want of memory, must not
 take the others with it. Whatever launcher calls a job, it only waits for that process.
@@ -6,6 +6,7 @@ take the others with it. Whatever launcher calls a job, it only waits for that p
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -13,30 +14,53 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from deepfake.config import CONF
-from deepfake.console import complain
-from deepfake.errors import DeepfakeError
+from deepfake import tracking
+from deepfake.config import CONF, Config
+from deepfake.console import out
+from deepfake.errors import JobError
+from deepfake.sweep import plan, record
 
 LOG, RESULT = "job.log", "result.json"
 GRACE = 60  # seconds that a job has to end in
 
 
-class JobError(DeepfakeError):
-    """A job that failed; `folder` is where its log lies."""
+def run(config: Config, overrides: Sequence[str], number: int, folder: Path) -> float:
+    """Run one job, unless a finished run holds its result; go on with it where it was killed.
 
-    def __init__(self, message: str, folder: Path) -> None:
-        super().__init__(message, folder)  # both, so that it survives the way home from another process
-        self.folder = folder
+    Args:
+        config: Its settings.
+        overrides: Its Hydra overrides.
+        number: Its number in the sweep.
+        folder: Its output folder.
 
-    def __str__(self) -> str:
-        return self.args[0]
+    Returns:
+        AUC on Validation.
+
+    Raises:
+        JobError: If it failed or was killed.
+    """
+    found = plan.done(config) if config.sweep.skip_finished else None
+    if found and found.info.status == "FINISHED":
+        auc = found.data.metrics["validation/auc"]
+        out.print(f"Job {number}: run {found.info.run_id[:8]} has it already, validation AUC {auc:.4f}")
+        record.add_found(number, found.info.run_id)
+        return auc
+    if found:
+        out.print(f"Job {number}: goes on with run {found.info.run_id[:8]}, which was killed")
+        overrides = [f"resume={found.info.run_id}"]
+    try:
+        return run_process(overrides, number, folder)
+    except JobError as error:
+        record.add_failed(number, str(error))
+        raise
 
 
-def run_job(overrides: Sequence[str], folder: Path) -> float:
-    """Run one job, show what it prints, and keep that in its folder.
+def run_process(overrides: Sequence[str], number: int, folder: Path) -> float:
+    """Run one job in a process of its own, show what it prints, and keep that in its folder.
 
     Args:
         overrides: Its Hydra overrides.
+        number: Its number in the sweep.
         folder: Its output folder.
 
     Returns:
@@ -48,7 +72,7 @@ def run_job(overrides: Sequence[str], folder: Path) -> float:
     (folder / RESULT).unlink(missing_ok=True)
     quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
     command = [sys.executable, str(CONF.parent / "run.py"), *overrides, f"hydra.run.dir='{quoted}'"]
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", tracking.JOB: str(number)}
     environment.pop("HYDRA_FULL_ERROR", None)  # with it, what a person can mend would be a traceback
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with (
@@ -62,21 +86,13 @@ def run_job(overrides: Sequence[str], folder: Path) -> float:
     try:
         return json.loads((folder / RESULT).read_text())["validation_auc"]
     except OSError:
-        raise JobError(f"{_reason(process.returncode, folder / LOG)}; its log: {folder / LOG}", folder) from None
+        reason = _reason(process.returncode, folder / LOG)
+        raise JobError(f"{reason}; its log on {platform.node()}: {folder / LOG}") from None
 
 
 def write_result(folder: Path, auc: float) -> None:
-    """Leave a finished job's AUC on Validation where `run_job` finds it."""
+    """Leave a finished job's AUC on Validation where `run` finds it."""
     (folder / RESULT).write_text(json.dumps({"validation_auc": auc}))
-
-
-def name_failures(error: DeepfakeError) -> None:
-    """At the end of a sweep, print which of its jobs left no result, and where their logs lie; `error` is of one."""
-    if not isinstance(error, JobError):
-        return
-    logs = sorted(error.folder.parent.glob(f"*/{LOG}"), key=lambda log: (len(log.parent.name), log.parent.name))
-    failed = [log for log in logs if not (log.parent / RESULT).is_file()]
-    complain(f"{len(failed)} of {len(logs)} jobs failed; what they printed: {', '.join(map(str, failed))}")
 
 
 def _reason(code: int, log: Path) -> str:
@@ -90,18 +106,13 @@ def _reason(code: int, log: Path) -> str:
 @contextmanager
 def _ended_with_us(process: subprocess.Popen) -> Iterator[None]:
     """If this process is told to end, let the job's end first: it records its run as killed."""
-    before = None
-    with suppress(ValueError):  # not the main thread: a launcher's worker, which ends by its own means
-        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        yield
+        with tracking.interruptible():
+            yield
     except BaseException as told:
-        if not isinstance(told, KeyboardInterrupt):  # that one, the keyboard sent to the job as well
+        if type(told) is not KeyboardInterrupt:  # that one, the keyboard sent to the job as well
             process.terminate()
         with suppress(subprocess.TimeoutExpired):
             process.wait(GRACE)
         process.kill()
         raise
-    finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)

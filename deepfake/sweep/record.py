@@ -1,0 +1,209 @@
+"""The run of a whole sweep in MLflow: the runs of its jobs are nested in it, and it holds what came of them."""
+
+import hashlib
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.experimental.callback import Callback
+
+from deepfake.config import PROJECT
+from deepfake.console import complain, err, out
+from deepfake.sweep import PLUGINS
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run as MlflowRun
+
+    from deepfake.sweep.plan import Plan
+
+KEY, FOUND, FAILED = "sweep.key", "sweep.found.", "sweep.failed."  # tags of a sweep's run
+BEST = "sweep.best"  # tag of its best job's run
+JUDGED, SHOWN = "validation/auc", "test/auc"  # the best job is chosen by the first; Test chooses nothing
+
+
+class Recorder(Callback):
+    """What Hydra calls when a sweep begins (`hydra.callbacks` in `conf/config.yaml`)."""
+
+    def on_multirun_start(self, config: Any, **_: Any) -> None:
+        """Check every job; then say what would be done, or begin the sweep's run."""
+        from deepfake.sweep import plan
+
+        sweeper = config.hydra.sweeper
+        spaces = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
+        typed = list(config.hydra.overrides.task)
+        planned = plan.expand(typed, spaces, sweeper.get("n_trials"))
+        if planned.jobs[0].config.sweep.dry_run:
+            plan.show(planned)
+            sys.exit(0)
+        begin(planned, [*spaces, *typed])
+
+
+@contextmanager
+def concluded() -> Iterator[None]:
+    """Whatever way the sweep that begins inside ends, conclude its run: FINISHED, FAILED or KILLED."""
+    from deepfake import tracking
+
+    outer, status = os.environ.get(tracking.SWEEP), "FINISHED"
+    try:
+        with tracking.interruptible():
+            yield
+    except BaseException as error:
+        status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+        raise
+    finally:
+        sweep = os.environ.get(tracking.SWEEP)
+        if sweep and sweep != outer:  # it began in here; the others are jobs of one
+            conclude(sweep, status)
+
+
+def begin(planned: "Plan", overrides: Sequence[str]) -> None:
+    """Begin the sweep's run, or open it again if the same command was interrupted; its jobs find it by the environment.
+
+    Args:
+        planned: The sweep.
+        overrides: All that makes it this sweep and no other.
+    """
+    from deepfake import tracking
+
+    settings = planned.jobs[0].config
+    what = sorted(override for override in overrides if not override.startswith("sweep."))
+    key = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
+    jobs = planned.trials or len(planned.jobs)
+    tags = tracking.origin() | {KEY: key, tracking.VARIED: json.dumps(planned.varied), "sweep.jobs": str(jobs)}
+    connected = tracking.client()
+    experiment = tracking.experiment_id(connected, settings.tracking.experiment)
+    earlier = _earlier(connected, experiment, key) if settings.sweep.skip_finished else None
+    if earlier:
+        run_id = earlier.info.run_id
+        for tag in earlier.data.tags:
+            if tag.startswith((FOUND, FAILED)):
+                connected.delete_tag(run_id, tag)
+        connected.update_run(run_id, status="RUNNING")
+    else:
+        name = "sweep over " + ", ".join(planned.varied) if planned.varied else "sweep"
+        run_id = connected.create_run(experiment, run_name=name).info.run_id
+    connected.log_batch(run_id, tags=tracking.as_tags(tags))
+    os.environ[tracking.SWEEP] = run_id
+    importable = [str(PROJECT), str(PLUGINS), os.environ.get("PYTHONPATH")]  # by the workers of any launcher
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, importable))
+    again = ", which began before" if earlier else ""
+    out.print(f"Sweep {run_id[:8]}{again}: {jobs} jobs over {', '.join(planned.varied) or 'nothing'}")
+
+
+def _earlier(connected: "MlflowClient", experiment: str, key: str) -> "MlflowRun | None":
+    """Find the last run of the same sweep, unless it is still going on."""
+    last = connected.search_runs([experiment], f"tags.`{KEY}` = '{key}'", max_results=1)
+    return next((run for run in last if run.info.status != "RUNNING" or _is_orphan(run)), None)
+
+
+def _is_orphan(run: "MlflowRun") -> bool:
+    """Say whether the process of a run that never recorded its end is gone; on another machine nobody can tell."""
+    if run.data.tags.get("host") != platform.node():
+        return False
+    try:
+        os.kill(int(run.data.tags["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
+
+
+def add_found(number: int, run_id: str, overrides: Sequence[str]) -> None:
+    """Note in the sweep's run that a job was passed over, whose result an earlier run holds."""
+    from deepfake import tracking
+
+    connected, sweep = tracking.client(), os.environ[tracking.SWEEP]
+    chosen = tracking.chosen(overrides, json.loads(connected.get_run(sweep).data.tags[tracking.VARIED]))
+    connected.set_tag(sweep, f"{FOUND}{number}", json.dumps({"run": run_id, "overrides": chosen}))
+
+
+def add_failed(number: int, reason: str) -> None:
+    """Note in the sweep's run that a job failed."""
+    from deepfake import tracking
+
+    tracking.client().set_tag(os.environ[tracking.SWEEP], f"{FAILED}{number}", reason)
+
+
+def conclude(run_id: str, status: str) -> None:
+    """End a sweep's run: compare its jobs, say which was best, and which failed and where their logs lie.
+
+    Args:
+        run_id: Of the sweep's run.
+        status: FINISHED, FAILED or KILLED.
+    """
+    from deepfake import leaderboard, tracking
+
+    connected = tracking.client()
+    connected.set_terminated(run_id, status)  # first of all: who is told to end may not have long
+    tags = connected.get_run(run_id).data.tags
+    rows = leaderboard.rows(sweep=run_id)
+    for row in rows:
+        if row["status"] == "RUNNING":  # its process was killed before it could say so
+            connected.set_terminated(row["run_id"], "KILLED")
+            row["status"] = "KILLED"
+    rows = [row for row in rows + _found(tags) if JUDGED in row["metrics"]]
+    if rows:
+        _compare(connected, run_id, rows, tags)
+    _name_failures(tags)
+
+
+def _compare(connected: "MlflowClient", run_id: str, rows: list[dict[str, Any]], tags: dict[str, str]) -> None:
+    from deepfake import tracking
+    from deepfake.sweep import comparison
+
+    factors = json.loads(tags[tracking.VARIED])
+    with tempfile.TemporaryDirectory() as scratch:
+        comparison.write(Path(scratch), rows, factors)
+        connected.log_artifacts(run_id, scratch, "comparison")
+    best = max(rows, key=lambda row: row["metrics"][JUDGED])
+    if before := tags.get("best.run_id"):
+        connected.delete_tag(before, BEST)
+    connected.set_tag(best["run_id"], BEST, "true")
+    told = {"best.run_id": best["run_id"], "best.job": str(best["job"]), "best.overrides": describe(best["overrides"])}
+    connected.log_batch(run_id, tags=tracking.as_tags(told))
+    for metric in (JUDGED, SHOWN):
+        connected.log_metric(run_id, f"best/{metric}", best["metrics"][metric])
+    comparison.show(rows, factors)
+    aucs = f"validation AUC {best['metrics'][JUDGED]:.4f}, test AUC {best['metrics'][SHOWN]:.4f}"
+    out.print(f"Best: job {best['job']} ({told['best.overrides']}), {aucs}, run {best['run_id']}", markup=False)
+    place = connected.get_run(run_id).info.artifact_uri.removeprefix("file://")
+    out.print(f"Comparison: {place}/comparison/comparison.html", markup=False)
+
+
+def describe(chosen: dict[str, str]) -> str:
+    """Say what makes a job differ from the others, like `augmentation=heavy seed=2`."""
+    return " ".join(f"{key}={value}" for key, value in chosen.items())
+
+
+def _name_failures(tags: dict[str, str]) -> None:
+    failed = _numbered(tags, FAILED)
+    if failed:
+        complain(f"{len(failed)} of {tags['sweep.jobs']} jobs failed")
+    for number, reason in failed.items():
+        err.print(f"  job {number}: {reason}", markup=False)
+
+
+def _found(tags: dict[str, str]) -> list[dict[str, Any]]:
+    """Return the rows of the runs that earlier sweeps, or nobody's, did for this one."""
+    from deepfake import leaderboard
+
+    found = {number: json.loads(text) for number, text in _numbered(tags, FOUND).items()}
+    by_id = {row["run_id"]: row for row in leaderboard.rows()} if found else {}
+    return [
+        by_id[entry["run"]] | {"job": number, "overrides": entry["overrides"]}
+        for number, entry in found.items()
+        if entry["run"] in by_id
+    ]
+
+
+def _numbered(tags: dict[str, str], prefix: str) -> dict[int, str]:
+    found = {int(key.removeprefix(prefix)): value for key, value in tags.items() if key.startswith(prefix)}
+    return dict(sorted(found.items()))

@@ -25,17 +25,16 @@ def main(composed: DictConfig) -> float:
     """Run one job; returns the validation AUC, for sweepers."""
     from deepfake.sweep import job
 
-    hydras, folder = HydraConfig.get(), Path(HydraConfig.get().runtime.output_dir)
-    if hydras.mode == RunMode.MULTIRUN:
-        return job.run(validate(composed), hydras.overrides.task, hydras.job.num, folder)
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        return job.run(validate(composed))
     try:
         config = validate(composed)
-        check_resume(config, hydras.overrides.task)
+        check_resume(config, HydraConfig.get().overrides.task)
         quiet.import_tensorflow()
         from deepfake import experiment
 
         auc = experiment.run(config)
-        job.write_result(folder, auc)
+        job.write_result(Path(HydraConfig.get().runtime.output_dir), auc)
     except DeepfakeError as error:
         if TRACEBACKS:
             raise

@@ -20,7 +20,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
@@ -447,6 +447,32 @@ def result_hash(config: Config) -> str:
     besides = ("resume", "sweep.", "tracking.experiment", "dataset.root", "dataset.cache_limit", "trainer.profile")
     settings = {key: value for key, value in flatten(config).items() if not key.startswith(besides)}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def complete_ray(launcher: DictConfig) -> None:
+    """Give a sweep's Ray what its launcher leaves open; what a person set stays.
+
+    Without an address it is a Ray of the sweep's own on this machine. A job takes one core. Where a cluster is named,
+    its workers are given this process's environment as far as it is MLflow's, Python's search path or this project's.
+
+    Args:
+        launcher: `hydra.launcher`, of the Ray plugin.
+    """
+    passed_on = {key: os.environ[key] for key in os.environ if key.startswith(("MLFLOW_", "DEEPFAKE_", "PYTHONPATH"))}
+    if launcher.ray.init.get("address") in (None, "local"):
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # or Ray writes a token into the person's home
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # the lines of two jobs are alike, and are not one
+        init = {"address": "local", "include_dashboard": False}
+    else:
+        init = {
+            "object_store_memory": None,
+            "runtime_env": {"env_vars": passed_on},
+        }  # the memory is the cluster's to set
+    given = {key: value for key, value in launcher.ray.init.items() if value is not None}
+    with read_write(launcher):
+        launcher.ray.init = OmegaConf.merge(init, given)
+        launcher.ray.remote = OmegaConf.merge({"num_cpus": 1, "max_calls": 1}, launcher.ray.remote)
 
 
 # ---------------------------------------------------------------------------------------------------------- errors

@@ -1,5 +1,6 @@
 """The story of one run, top to bottom. The only module that knows all the others."""
 
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -200,6 +201,8 @@ def _summarise(
     if registered:
         version = f"[bold]{config.tracking.model_name} version {registered.version}[/bold]"
         out.print(f"Registered as {version}, {registered.alias}: {registered.reason}")
+    if tracking.SWEEP in os.environ:
+        return
     out.print("\nNext")
     out.print("  python run.py -m augmentation=none,standard,heavy    [dim]# a sweep[/dim]")
     out.print("  python -m deepfake ui                                [dim]# every run, in the browser[/dim]")

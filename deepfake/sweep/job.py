@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
+
 from deepfake import tracking
 from deepfake.config import CONF, Config
 from deepfake.console import out
@@ -24,14 +26,13 @@ LOG, RESULT = "job.log", "result.json"
 GRACE = 60  # seconds that a job has to end in
 
 
-def run(config: Config, overrides: Sequence[str], number: int, folder: Path) -> float:
-    """Run one job, unless a finished run holds its result; go on with it where it was killed.
+def run(config: Config) -> float:
+    """Run the job that Hydra's launcher has come to, unless a finished run holds its result.
+
+    Where it was killed before, it goes on from its checkpoint.
 
     Args:
         config: Its settings.
-        overrides: Its Hydra overrides.
-        number: Its number in the sweep.
-        folder: Its output folder.
 
     Returns:
         AUC on Validation.
@@ -39,29 +40,33 @@ def run(config: Config, overrides: Sequence[str], number: int, folder: Path) -> 
     Raises:
         JobError: If it failed or was killed.
     """
+    job = HydraConfig.get()
+    number, overrides, folder = job.job.num, list(job.overrides.task), Path(job.runtime.output_dir)
     found = plan.done(config) if config.sweep.skip_finished else None
     if found and found.info.status == "FINISHED":
-        auc = found.data.metrics["validation/auc"]
+        auc = found.data.metrics[record.JUDGED]
         out.print(f"Job {number}: run {found.info.run_id[:8]} has it already, validation AUC {auc:.4f}")
-        record.add_found(number, found.info.run_id)
+        record.add_found(number, found.info.run_id, overrides)
         return auc
     if found:
         out.print(f"Job {number}: goes on with run {found.info.run_id[:8]}, which was killed")
         overrides = [f"resume={found.info.run_id}"]
+    together = "JoblibLauncher" in job.launcher["_target_"]  # its jobs share a terminal, and Ray names them itself
     try:
-        return run_process(overrides, number, folder)
+        return run_process(overrides, number, folder, f"{number:>3} | " if together else "")
     except JobError as error:
         record.add_failed(number, str(error))
         raise
 
 
-def run_process(overrides: Sequence[str], number: int, folder: Path) -> float:
+def run_process(overrides: Sequence[str], number: int, folder: Path, prefix: str = "") -> float:
     """Run one job in a process of its own, show what it prints, and keep that in its folder.
 
     Args:
         overrides: Its Hydra overrides.
         number: Its number in the sweep.
         folder: Its output folder.
+        prefix: Of each line that is shown.
 
     Returns:
         AUC on Validation.
@@ -82,7 +87,7 @@ def run_process(overrides: Sequence[str], number: int, folder: Path) -> float:
     ):
         for line in process.stdout or ():
             log.write(line)
-            print(line, end="", flush=True)
+            print(prefix + line, end="", flush=True)
     try:
         return json.loads((folder / RESULT).read_text())["validation_auc"]
     except OSError:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 
-from deepfake.config import PROJECT
+from deepfake.config import PROJECT, complete_ray
 from deepfake.console import complain, err, out
 from deepfake.sweep import PLUGINS
 
@@ -43,6 +43,8 @@ class Recorder(Callback):
             plan.show(planned)
             sys.exit(0)
         begin(planned, [*spaces, *typed])
+        if "RayLauncher" in config.hydra.launcher["_target_"]:
+            complete_ray(config.hydra.launcher)
 
 
 @contextmanager
@@ -55,7 +57,7 @@ def concluded() -> Iterator[None]:
         with tracking.interruptible():
             yield
     except BaseException as error:
-        status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+        status = "FAILED" if isinstance(error, Exception) else "KILLED"  # Ray makes a SystemExit of SIGTERM
         raise
     finally:
         sweep = os.environ.get(tracking.SWEEP)
@@ -74,7 +76,7 @@ def begin(planned: "Plan", overrides: Sequence[str]) -> None:
 
     settings = planned.jobs[0].config
     what = sorted(override for override in overrides if not override.startswith("sweep."))
-    key = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps([what, tracking.code_hash()]).encode()).hexdigest()[:16]
     jobs = planned.trials or len(planned.jobs)
     tags = tracking.origin() | {KEY: key, tracking.VARIED: json.dumps(planned.varied), "sweep.jobs": str(jobs)}
     connected = tracking.client()
@@ -149,8 +151,9 @@ def conclude(run_id: str, status: str) -> None:
         if row["status"] == "RUNNING":  # its process was killed before it could say so
             connected.set_terminated(row["run_id"], "KILLED")
             row["status"] = "KILLED"
-    rows = [row for row in rows + _found(tags) if JUDGED in row["metrics"]]
-    if rows:
+    done = [row for row in rows + _found(tags) if JUDGED in row["metrics"]]
+    last = {describe(row["overrides"]): row for row in sorted(done, key=lambda row: row["start"])}
+    if rows := list(last.values()):  # on other data than before its interruption, a sweep runs a job again
         _compare(connected, run_id, rows, tags)
     _name_failures(tags)
 
@@ -176,6 +179,7 @@ def _compare(connected: "MlflowClient", run_id: str, rows: list[dict[str, Any]],
     out.print(f"Best: job {best['job']} ({told['best.overrides']}), {aucs}, run {best['run_id']}", markup=False)
     place = connected.get_run(run_id).info.artifact_uri.removeprefix("file://")
     out.print(f"Comparison: {place}/comparison/comparison.html", markup=False)
+    out.print(f"Every run: python -m deepfake runs --sweep {run_id[:8]}")
 
 
 def describe(chosen: dict[str, str]) -> str:

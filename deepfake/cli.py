@@ -30,6 +30,8 @@ app.add_typer(runs, name="runs")
 
 MODEL_HELP = "A path, an MLflow URI, a version number, an alias or a run id."
 RUN_HELP = "A run's id or its first characters, its version or an alias."
+WIDE = 100  # characters of a terminal that has room for one more column
+FEW = 3  # settings that have a column each
 WHERE_HELP = "Only runs like `augmentation=heavy`, `test/auc>0.7`, `seed!=3`; may be given again."
 
 
@@ -87,12 +89,12 @@ def list_runs(
     if as_json:
         print(json.dumps(shown, indent=2))
     elif as_csv:
-        _write_csv([_group_record(row) for row in shown] if by or seeds else _run_records(shown))
+        _write_csv(_group_records(shown) if by or seeds else _run_records(shown))
     elif not found:
         chosen = experiment or sweep or where
         out.print("No runs are like that." if chosen else "No runs yet: `python run.py` makes one.")
     else:
-        table("", *(leaderboard.tabulate(shown) if by or seeds else _run_table(shown, sort)))
+        table("", *(_group_table(shown) if by or seeds else _run_table(shown, sort)))
     if len(shown) < len(found):
         note = err if as_json or as_csv else out
         note.print(f"{len(shown)} of {len(found)} {'groups' if by or seeds else 'runs'}; --limit 0 for all")
@@ -126,7 +128,8 @@ def compare_runs(
     for letter, row in zip("AB", pair, strict=True):
         out.print(f"{letter}  {row['run_id'][:8]}  {escape(_settings(row))}  [dim]{_status(row)}[/dim]")
     _show_differences(pair)
-    _show_metrics(pair, names)
+    if names:
+        _show_metrics(pair, names)
     out.print(f"Test AUC: {interval.verdict if interval else 'no interval, ' + str(refusal)}", markup=False)
     if interval:
         out.print("[dim]It speaks of these two models; another seed would make others: `runs --seeds`.[/dim]")
@@ -252,7 +255,7 @@ def _measured_too(rows: Sequence[dict[str, Any]], sort: str) -> list[str]:
 
 
 def _run_table(rows: Sequence[dict[str, Any]], sort: str | None) -> tuple[list[str], list[list[str]]]:
-    from deepfake.leaderboard import full_name, heading, value
+    from deepfake.leaderboard import full_name, value
 
     cells: dict[str, Callable[[dict[str, Any]], str]] = {
         "run_id": lambda row: row["run_id"][:8],
@@ -265,25 +268,76 @@ def _run_table(rows: Sequence[dict[str, Any]], sort: str | None) -> tuple[list[s
         "sweep": lambda row: (row["sweep"] or "")[:8],
         "start": lambda row: f"{datetime.fromtimestamp(row['start'] / 1000):%Y-%m-%d %H:%M}",
     }
-    shown = ["run_id", "name", "validation/auc", "test/auc", "seconds", "status", "version"]
-    shown += ["sweep"] if any(row["sweep"] for row in rows) else []
+    shown = ["run_id", "name", "validation/auc", "test/auc", "seconds", "status"]
+    shown += ["version"] if any(row["version"] for row in rows) else []
+    shown += ["sweep"] if any(row["sweep"] for row in rows) and out.width >= WIDE else []
     key = full_name(rows, sort) if sort else "name"
-    if key not in (*shown, "alias"):
+    if key not in (*shown, "alias") and not all(_heading(key) in row["overrides"] for row in rows):
         shown.insert(2, key)
         cells.setdefault(key, lambda row: escape(_cell(value(row, key))))
+    return [_heading(name) for name in shown], [[cells[name](row) for name in shown] for row in rows]
+
+
+def _group_table(groups: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Return columns and cells: a column a setting, or, if they are many, all of them in one."""
+    settings, metrics = [_heading(key) for key in groups[0]["params"]], list(groups[0]["metrics"])
+    together = len(settings) > FEW
+    cells = []
+    for row in groups:
+        values = [escape(_cell(value)) for value in row["params"].values()]
+        if together:
+            values = [" ".join(f"{key}={value}" for key, value in zip(settings, values, strict=True) if value)]
+        cells.append([*values, str(row["runs"]), *(_mean(row, name) for name in metrics)])
+    return [*(["settings"] if together else settings), "runs", *map(_heading, metrics)], cells
+
+
+def _heading(name: str) -> str:
+    """Return what a table calls a column: `augmentation` for `augmentation.name`, `val AUC` for `validation/auc`."""
     titles = {"run_id": "run", "name": "settings", "seconds": "time"}
-    return [titles.get(name, heading(name)) for name in shown], [[cells[name](row) for name in shown] for row in rows]
+    titles |= {"validation/auc": "val AUC", "test/auc": "test AUC"}
+    return titles.get(name, name.removesuffix(".name"))
+
+
+def _mean(group: dict[str, Any], name: str) -> str:
+    shown = duration if name == "seconds" else _number
+    return " ± ".join(shown(value) for value in (group["metrics"][name], group["sd"][name]) if value is not None)
+
+
+def _run_records(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    fields = ("run_id", "name", "status", "start", "seconds", "version", "alias", "sweep", "job")
+    params, metrics = (sorted({key for row in rows for key in row[kind]}) for kind in ("params", "metrics"))
+    return [
+        {field: row[field] for field in fields}
+        | {"start": datetime.fromtimestamp(row["start"] / 1000, UTC).isoformat(timespec="seconds")}
+        | {key: row["params"].get(key) for key in params}
+        | {key: row["metrics"].get(key) for key in metrics}
+        for row in rows
+    ]
+
+
+def _group_records(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        row["params"] | {"runs": row["runs"]} | row["metrics"] | {f"{name} sd": sd for name, sd in row["sd"].items()}
+        for row in groups
+    ]
+
+
+def _write_csv(records: Sequence[dict[str, Any]]) -> None:
+    if records:
+        writer = csv.DictWriter(sys.stdout, list(records[0]))
+        writer.writeheader()
+        writer.writerows(records)
 
 
 def _show_differences(pair: Sequence[dict[str, Any]]) -> None:
-    from deepfake.leaderboard import differing, folded, heading
+    from deepfake.leaderboard import differing, folded
 
     rows = [folded(row) for row in pair]
-    names = differing(rows)
+    names = sorted(differing(rows), key=_heading)
     if not names:
         out.print("\nTheir settings are the same.")
         return
-    cells = [[heading(name), *(escape(_cell(row["params"].get(name))) for row in rows)] for name in names]
+    cells = [[_heading(name), *(escape(_cell(row["params"].get(name))) for row in rows)] for name in names]
     table("", ["setting", "A", "B"], cells)
 
 
@@ -310,30 +364,6 @@ def _cell(value: Any) -> str:
 
 def _settings(row: dict[str, Any]) -> str:
     return " ".join(f"{key}={value}" for key, value in row["overrides"].items()) or row["name"]
-
-
-def _run_records(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    fields = ("run_id", "name", "status", "start", "seconds", "version", "alias", "sweep", "job")
-    params, metrics = (sorted({key for row in rows for key in row[kind]}) for kind in ("params", "metrics"))
-    return [
-        {field: row[field] for field in fields}
-        | {"start": datetime.fromtimestamp(row["start"] / 1000, UTC).isoformat(timespec="seconds")}
-        | {key: row["params"].get(key) for key in params}
-        | {key: row["metrics"].get(key) for key in metrics}
-        for row in rows
-    ]
-
-
-def _group_record(row: dict[str, Any]) -> dict[str, Any]:
-    deviations = {f"{name} sd": value for name, value in row["sd"].items()}
-    return row["params"] | {"runs": row["runs"]} | row["metrics"] | deviations
-
-
-def _write_csv(records: Sequence[dict[str, Any]]) -> None:
-    if records:
-        writer = csv.DictWriter(sys.stdout, list(records[0]))
-        writer.writeheader()
-        writer.writerows(records)
 
 
 def _load(model: str) -> Any:

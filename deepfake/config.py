@@ -20,7 +20,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
@@ -469,10 +469,10 @@ def complete_ray(launcher: DictConfig) -> None:
             "object_store_memory": None,
             "runtime_env": {"env_vars": passed_on},
         }  # the memory is the cluster's to set
-    given = {key: value for key, value in launcher.ray.init.items() if value is not None}
-    with read_write(launcher):
-        launcher.ray.init = OmegaConf.merge(init, given)
-        launcher.ray.remote = OmegaConf.merge({"num_cpus": 1, "max_calls": 1}, launcher.ray.remote)
+    with flag_override(launcher, ["struct", "readonly"], False):
+        for part, ours in {"init": init, "remote": {"num_cpus": 1, "max_calls": 1}}.items():
+            given = {key: value for key, value in launcher.ray[part].items() if value is not None}
+            launcher.ray[part] = ours | given
 
 
 # ---------------------------------------------------------------------------------------------------------- errors

@@ -1,5 +1,6 @@
 """What is printed: tables and lines, the same for `run.py` and `python -m deepfake`."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 
@@ -11,6 +12,10 @@ from deepfake.errors import DeepfakeError
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+if not out.is_terminal and "COLUMNS" not in os.environ:
+    out.width = 10_000  # in a pipe or a file a row is a line, for grep
+
+SHORT = 16  # characters of a cell that is not broken
 
 
 def complain(error: DeepfakeError | str) -> None:
@@ -20,11 +25,16 @@ def complain(error: DeepfakeError | str) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; columns of numbers and times are right-aligned and never broken."""
-    grid = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=box.SIMPLE_HEAD)
+    """Print a table; columns of numbers and times are right-aligned, and neither they nor short ones are broken."""
+    wide = len(columns) > 6  # such a table stands closer
+    look = {"title_justify": "left", "title_style": "bold", "header_style": "bold", "box": box.SIMPLE_HEAD}
+    grid = Table(title=title, collapse_padding=wide, pad_edge=not wide, **look)
     for number, column in enumerate(columns):
-        numeric = bool(rows) and all(re.fullmatch(r"[-+±.:\d ]*|nan", row[number]) for row in rows)
-        grid.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
+        cells = [row[number] for row in rows]
+        numeric = bool(rows) and all(re.fullmatch(r"[-+±.:\d ]*|nan", cell) for cell in cells)
+        whole = numeric or max(map(len, [column, *cells])) <= SHORT
+        overflow = "ellipsis" if whole else "fold"
+        grid.add_column(column, justify="right" if numeric else "left", overflow=overflow, no_wrap=whole)
     for row in rows:
         grid.add_row(*row)
     out.print(grid)

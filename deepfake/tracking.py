@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -49,15 +50,26 @@ def client() -> "MlflowClient":
 
     Returns:
         A client of the tracking store and the registry.
+
+    Raises:
+        TrackingError: If the store does not answer.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # for two small files
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     import mlflow
 
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # "Creating initial MLflow database tables"
+    for chatty in ("mlflow.store.db.utils", "mlflow.store.model_registry.abstract_store"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)  # "Creating initial database tables", "Waiting up to ..."
     with _lock():
         connected = mlflow.MlflowClient(uri())  # not set_tracking_uri, which writes to the environment
-        connected.search_experiments(max_results=1)  # the first touch runs the database's migrations
+        try:
+            connected.search_experiments(max_results=1)  # the first touch runs the database's migrations
+        except mlflow.MlflowException as error:
+            reason = textwrap.shorten(str(error), 160)
+            raise TrackingError(
+                f"the tracking store {uri()} cannot be used, is its server running? ({reason})"
+            ) from None
     return connected
 
 

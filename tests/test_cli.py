@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 import urllib.request
@@ -11,8 +12,13 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from mlflow.entities import Metric, Param
+from typer.testing import CliRunner, Result
 
+from deepfake import tracking
+from deepfake.cli import app
 from deepfake.config import CONF, compose
+from deepfake.console import out
 from deepfake.data import load
 from deepfake.data.cache import entries
 
@@ -21,7 +27,8 @@ ROOT = CONF.parent
 
 def deepfake(*arguments: str, check: bool = True) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "deepfake", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=check)
+    environment = dict(os.environ)  # without the COLUMNS that pytest's readline sets behind Python's back
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=check)
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +53,145 @@ def test_runs(finished_run: dict) -> None:
 
 def test_runs_when_there_are_none(home: Path) -> None:
     assert "`python run.py` makes one" in deepfake("runs").stdout
+    assert "No runs are like that" in deepfake("runs", "--where", "seed=1").stdout
+
+
+@pytest.fixture
+def sweep(home: Path) -> list[str]:
+    """Of a sweep over augmentation and seed in a store of its own: its id, and those of the four jobs, best first."""
+    client = tracking.client()
+    experiment = tracking.experiment_id(client, "faces")
+    parent = client.create_run(experiment, tags={"sweep.varied": '["augmentation", "seed"]'}).info.run_id
+    ids = [parent]
+    for job, (augmentation, seed, auc) in enumerate(
+        [("heavy", "2", 0.9), ("heavy", "1", 0.88), ("none", "1", 0.7), ("none", "2", 0.6)]
+    ):
+        chosen = {"override.augmentation": augmentation, "override.seed": seed}
+        tags = {"mlflow.parentRunId": parent, "sweep.job": str(job), "data.fingerprint": "f1"}
+        run_id = client.create_run(experiment, start_time=1_000, tags=tags | chosen).info.run_id
+        settings = {"augmentation.name": augmentation, "seed": seed, "dataset.class_names": "['Real', 'Fake']"}
+        client.log_batch(
+            run_id,
+            [Metric(f"{split}/{name}", auc, 0, 0) for split in ("validation", "test") for name in ("auc", "eer")],
+            [Param(key, value) for key, value in settings.items()],
+        )
+        said = [f"Test,{i}.png,{i}.png,{('Real', 'Fake')[i % 2]},{auc**4 * (i % 2) + i / 40:.6f}," for i in range(40)]
+        client.log_text(run_id, "\n".join(["split,path,group,label,p_fake,verdict", *said]), "predictions.csv")
+        client.set_terminated(run_id, "FINISHED", 66_000)
+        ids.append(run_id)
+    return ids
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """`python -m deepfake runs ...` into a pipe; in this process, which is quicker."""
+    monkeypatch.setattr(out, "width", 10_000)
+    return lambda *arguments: CliRunner().invoke(app, ["runs", *arguments], catch_exceptions=False)
+
+
+@pytest.fixture
+def lines(runs: Callable[..., Result]) -> Callable[..., list[list[str]]]:
+    """The words of each line that `runs` prints, but for the rule below a table's head."""
+
+    def words(*arguments: str) -> list[list[str]]:
+        printed = [line.split() for line in runs(*arguments).stdout.splitlines() if "──" not in line]
+        return [line for line in printed if line]
+
+    return words
+
+
+def test_the_runs_of_a_sweep(sweep: list[str], lines: Callable) -> None:
+    header, best, *_ = found = lines("--sweep", "last")
+    assert header == ["run", "settings", "val", "AUC", "test", "AUC", "time", "status", "sweep"]
+    assert best == [
+        sweep[1][:8], "augmentation=heavy", "seed=2", "0.9000", "0.9000", "1:05", "finished", sweep[0][:8],
+    ]  # fmt: skip
+    assert [words[0] for words in found[1:]] == [run_id[:8] for run_id in sweep[1:]]
+
+
+def test_some_of_the_runs_in_another_order(sweep: list[str], lines: Callable) -> None:
+    header, *found = lines("--where", "augmentation=none", "--where", "validation/auc<0.95", "--sort", "test/eer")
+    assert header[:3] == ["run", "settings", "test/eer"]
+    assert [words[0] for words in found] == [sweep[4][:8], sweep[3][:8]]
+    assert [words[3] for words in found] == ["0.6000", "0.7000"]
+
+
+def test_the_sort_column_is_not_shown_twice(sweep: list[str], lines: Callable) -> None:
+    header, *found = lines("--sort", "seed")
+    assert "seed" not in header
+    assert [words[2] for words in found] == ["seed=1", "seed=1", "seed=2", "seed=2"]
+
+
+def test_what_the_limit_leaves_out_is_said(sweep: list[str], lines: Callable, runs: Callable) -> None:
+    assert " ".join(lines("--limit", "1")[-1]) == "1 of 4 runs; --limit 0 for all"
+    assert len(lines("--limit", "0")) == 5
+    done = runs("--json", "--limit", "3")
+    assert [row["run_id"] for row in json.loads(done.stdout)] == sweep[1:4]
+    assert "3 of 4 runs" in done.stderr
+    assert " ".join(lines("--seeds", "--limit", "1")[-1]) == "1 of 2 groups; --limit 0 for all"
+
+
+@pytest.mark.parametrize("how", [["--seeds"], ["--by", "augmentation"]])
+def test_averages(sweep: list[str], how: list[str], lines: Callable) -> None:
+    header, none, heavy = lines(*how, "--sort", "test/eer")
+    assert header == ["augmentation", "runs", "val", "AUC", "test", "AUC", "test/eer"]
+    assert heavy == ["heavy", "2", *["0.8900", "±", "0.0141"] * 3]
+    assert none == ["none", "2", *["0.6500", "±", "0.0707"] * 3]
+
+
+def test_averages_for_machines(sweep: list[str], runs: Callable) -> None:
+    table = list(csv.DictReader(io.StringIO(runs("--seeds", "--csv").stdout)))
+    assert list(table[0]) == [
+        "augmentation.name", "runs", "validation/auc", "test/auc", "validation/auc sd", "test/auc sd",
+    ]  # fmt: skip
+    assert json.loads(runs("--by", "seed", "--json").stdout)[0]["runs"] == 2
+
+
+def test_many_settings_share_a_column(finished_run: dict, lines: Callable) -> None:
+    header, row, *_ = lines("--by", "augmentation,epochs,seed,model,early_stopping")
+    assert header[0] == "settings"
+    assert row[:3] == ["augmentation=standard", "trainer.epochs=2", "seed=0"]
+
+
+def test_runs_as_csv(sweep: list[str], runs: Callable) -> None:
+    best = next(csv.DictReader(io.StringIO(runs("--csv").stdout)))
+    assert list(best) == [
+        "run_id", "name", "status", "start", "seconds", "version", "alias", "sweep", "job",
+        "augmentation.name", "dataset.class_names", "seed",
+        "test/auc", "test/eer", "validation/auc", "validation/eer",
+    ]  # fmt: skip
+    assert (best["run_id"], best["sweep"], best["job"]) == (sweep[1], sweep[0], "0")
+    assert (best["start"], best["seconds"], best["seed"]) == ("1970-01-01T00:00:01+00:00", "65.0", "2")
+
+
+def test_compare_two_runs(sweep: list[str], runs: Callable) -> None:
+    shown = runs("compare", sweep[4][:8], sweep[1][:8]).stdout
+    words = [line.split() for line in shown.splitlines()]
+    assert words[0] == ["A", sweep[4][:8], "augmentation=none", "seed=2", "finished"]
+    assert ["augmentation", "none", "heavy"] in words
+    assert ["auc", "0.6000", "0.9000", "+0.3000", "0.6000", "0.9000", "+0.3000"] in words
+    assert "Test AUC: B is higher by 0." in shown
+    assert "over 40 images, drawn one by one: more than chance" in shown
+    told = json.loads(runs("compare", sweep[4], sweep[1], "--json").stdout)
+    assert told["settings"] == {"augmentation.name": ["none", "heavy"]}
+    assert told["metrics"]["test/auc"] == [0.6, 0.9]
+    assert 0 < told["test_auc"]["low"] < told["test_auc"]["difference"] < told["test_auc"]["high"]
+    assert told["test_auc"]["verdict"] in shown
+
+
+def test_compare_without_an_interval(sweep: list[str], runs: Callable) -> None:
+    tracking.client().set_tag(sweep[1], "data.fingerprint", "f2")
+    done = runs("compare", sweep[1], sweep[2])
+    assert "Test AUC: no interval, the runs' data differ" in done.stdout
+    assert "seed" in done.stdout
+    refused = json.loads(runs("compare", sweep[1], sweep[2], "--json").stdout)["test_auc"]["refused"]
+    assert "cannot be paired" in refused
+
+
+def test_compare_a_run_with_itself(finished_run: dict, runs: Callable) -> None:
+    shown = runs("compare", "1", "champion").stdout
+    assert "Their settings are the same" in shown
+    assert "over 48 images, drawn one by one: it holds 0" in shown
 
 
 @pytest.mark.parametrize("command", ["--help", "runs", "cache"])
@@ -57,7 +203,7 @@ sys.argv = ["deepfake", "{command}"]
 try:
     app()
 finally:
-    assert "tensorflow" not in sys.modules
+    assert set(sys.modules).isdisjoint(["tensorflow", "sklearn", "matplotlib"])
 """
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True)
 
@@ -111,6 +257,8 @@ def test_mistakes_are_one_line(finished_run: dict, tmp_path: Path) -> None:
         (["predict", str(tmp_path)], "no images in"),
         (["cache", "clear", "nothing"], "nothing names 0 caches in"),
         (["promote", "99"], "has no version, alias or run 99"),
+        (["runs", "--by", "seed", "--seeds"], "choose one"),
+        (["runs", "compare", "1", "99"], "no run is 99"),
         (["evaluate", "champion", "dataset=folder"], "dataset.root is missing"),
         (["evaluate", "champion", "dataset=folder", f"dataset.root={tmp_path}", "--split", "Tset"], "should be one of"),
         (["evaluate", "nobody", "dataset=folder", f"dataset.root={tmp_path}"], "no version, alias or run nobody"),

@@ -28,23 +28,48 @@ BEST = "sweep.best"  # tag of its best job's run
 JUDGED, SHOWN = "validation/auc", "test/auc"  # the best job is chosen by the first; Test chooses nothing
 
 
+class NotBegun(BaseException):
+    """A sweep that cannot begin, for the reason that is this exception's cause: Hydra would only warn of an Exception."""
+
+
 class Recorder(Callback):
-    """What Hydra calls when a sweep begins (`hydra.callbacks` in `conf/config.yaml`)."""
+    """What Hydra calls when a run or a sweep begins (`hydra.callbacks` in `conf/config.yaml`)."""
+
+    def on_run_start(self, config: Any, **_: Any) -> None:
+        """Say what would be done, if only that is asked for."""
+        if config.get("sweep", {}).get("dry_run") is True:
+            from deepfake.sweep import plan
+
+            with _reporting():
+                plan.show(plan.expand(list(config.hydra.overrides.task)))
+            sys.exit(0)
 
     def on_multirun_start(self, config: Any, **_: Any) -> None:
         """Check every job; then say what would be done, or begin the sweep's run."""
-        from deepfake.sweep import plan
+        with _reporting():
+            _prepare(config.hydra)
 
-        sweeper = config.hydra.sweeper
-        spaces = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
-        typed = list(config.hydra.overrides.task)
-        planned = plan.expand(typed, spaces, sweeper.get("n_trials"))
-        if planned.jobs[0].config.sweep.dry_run:
-            plan.show(planned)
-            sys.exit(0)
-        begin(planned, [*spaces, *typed])
-        if "RayLauncher" in config.hydra.launcher["_target_"]:
-            complete_ray(config.hydra.launcher)
+
+@contextmanager
+def _reporting() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise NotBegun from error
+
+
+def _prepare(hydra: Any) -> None:
+    from deepfake.sweep import plan
+
+    spaces = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]
+    typed = list(hydra.overrides.task)
+    planned = plan.expand(typed, spaces, hydra.sweeper.get("n_trials"))
+    if planned.jobs[0].config.sweep.dry_run:
+        plan.show(planned)
+        sys.exit(0)
+    begin(planned, [*spaces, *typed])
+    if "RayLauncher" in hydra.launcher["_target_"]:
+        complete_ray(hydra.launcher)
 
 
 @contextmanager
@@ -56,6 +81,9 @@ def concluded() -> Iterator[None]:
     try:
         with tracking.interruptible():
             yield
+    except NotBegun as not_begun:
+        status = "FAILED"
+        raise not_begun.__cause__ from None
     except BaseException as error:
         status = "FAILED" if isinstance(error, Exception) else "KILLED"  # Ray makes a SystemExit of SIGTERM
         raise

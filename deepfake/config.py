@@ -19,6 +19,8 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import (
@@ -366,6 +368,27 @@ def compose(overrides: list[str]) -> Config:
             return validate(hydra_compose("config", overrides=overrides))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(explain(error)) from error
+
+
+def parse(overrides: Sequence[str]) -> dict[str, Override]:
+    """Read overrides in Hydra's grammar, sweeps as well; of two for one key, the last holds.
+
+    Args:
+        overrides: Like `["augmentation=none,heavy", "seed=1"]`.
+
+    Returns:
+        Each by its key, in their order.
+
+    Raises:
+        ConfigError: If one is malformed.
+    """
+    running = GlobalHydra.instance()
+    loader = running.config_loader() if running.is_initialized() else None  # which `glob` asks for the choices
+    try:
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+    except HydraException as error:
+        raise ConfigError(explain(error)) from error
+    return {override.get_key_element(): override for override in parsed}
 
 
 def validate(composed: DictConfig | dict[str, Any]) -> Config:

@@ -170,37 +170,6 @@ def test_resuming_what_is_not_there(home: Path) -> None:
         experiment.run(compose(["resume=abcdef123456"]))
 
 
-def test_a_sweep_goes_on_past_a_job_that_fails(home: Path, small: list[str]) -> None:
-    done = run_py("-m", *small, "trainer.batch_size=500,16,8", "trainer.epochs=1")
-    assert done.returncode == 1
-    assert done.stderr.count("fewer than trainer.batch_size=500") == 1
-    [log] = home.glob("mlruns/hydra/*/*-sweep/0/job.log")
-    assert f"1 of 3 jobs failed; what they printed: {log}" in done.stderr
-    assert "Traceback" not in done.stderr + done.stdout
-    rows = leaderboard.rows()
-    assert sorted(row["status"] for row in rows) == ["FAILED", "FINISHED", "FINISHED"]
-    finished = [row for row in rows if row["status"] == "FINISHED"]
-    assert {row["params"]["trainer.batch_size"] for row in finished} == {"16", "8"}
-    assert sorted(row["version"] for row in finished) == ["1", "2"]
-    assert [row["alias"] for row in finished].count("champion") == 1
-    assert not (ROOT / "multirun").exists()
-    assert not (ROOT / "outputs").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
-def test_a_sweep_that_is_ended_leaves_its_run_killed(home: Path, small: list[str], told: signal.Signals) -> None:
-    command = [sys.executable, "run.py", "-m", *small, "seed=1,2", "trainer.epochs=1000", "trainer.early_stopping=null"]
-    sweep = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    assert any(line.startswith("  epoch   2/") for line in sweep.stdout)
-    if told == signal.SIGINT:
-        os.killpg(sweep.pid, told)  # as the keyboard does
-    else:
-        sweep.send_signal(told)
-    assert sweep.wait(60) == 128 + told
-    assert [row["status"] for row in leaderboard.rows()] == ["KILLED"]
-
-
 @pytest.mark.slow
 def test_several_first_runs_at_once_share_a_new_store(home: Path, small: list[str]) -> None:
     settings = [*small, "trainer.epochs=1"]

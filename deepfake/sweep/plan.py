@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from deepfake import leaderboard, tracking
-from deepfake.config import Config, compose, explain, flatten
+from deepfake.config import Config, compose, explain, flatten, parse
 from deepfake.console import duration, out, table
 from deepfake.data import load
 from deepfake.errors import ConfigError, DeepfakeError
@@ -60,11 +59,9 @@ def expand(overrides: Sequence[str], spaces: Sequence[str] = (), trials: int | N
     Raises:
         ConfigError: If the settings of a job are not allowed; the message names the job.
     """
+    parsed = parse([*spaces, *overrides])
+    varied = [key for key, item in parsed.items() if item.is_sweep_override()]
     try:
-        parsed = {
-            item.get_key_element(): item for item in OverridesParser.create().parse_overrides([*spaces, *overrides])
-        }
-        varied = [key for key, item in parsed.items() if item.is_sweep_override()]
         if trials is None:
             every = BasicSweeper.split_arguments(list(parsed.values()), None)[0]
         else:

@@ -29,7 +29,7 @@ JUDGED, SHOWN = "validation/auc", "test/auc"  # the best job is chosen by the fi
 
 
 class NotBegun(BaseException):
-    """A sweep that cannot begin, for the reason that is this exception's cause: Hydra would only warn of an Exception."""
+    """A sweep that cannot begin; its cause says why. Of an Exception in a callback, Hydra would only warn."""
 
 
 class Recorder(Callback):

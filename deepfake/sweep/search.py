@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 
+from deepfake.config import parse
 from deepfake.console import out
 from deepfake.errors import ConfigError, DeepfakeError
 
@@ -63,8 +63,7 @@ class Search(Sweeper):
             ConfigError: If there is no space.
             DeepfakeError: If the same search is going on already, or what the last job that failed raised.
         """
-        typed = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
-        parsed = {item.get_key_element(): item for item in OverridesParser.create().parse_overrides(typed)}
+        parsed = parse([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
         space = {key: distribution(item) for key, item in parsed.items() if item.is_sweep_override()}
         fixed = [item.input_line for item in parsed.values() if not item.is_sweep_override()]
         if not space:

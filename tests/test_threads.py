@@ -1,0 +1,34 @@
+"""Jobs that share a machine are told by OMP_NUM_THREADS how much of it is theirs."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from deepfake import threads
+
+
+@pytest.mark.parametrize(("told", "count"), [("3", 3), ("0", None), ("many", None), (None, None)])
+def test_how_many(monkeypatch: pytest.MonkeyPatch, told: str | None, count: int | None) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if told is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", told)
+    assert threads.count() == count or (count is None and threads.count() == len(os.sched_getaffinity(0)))
+
+
+def test_tensorflow_keeps_to_it() -> None:
+    code = (
+        "from deepfake import quiet; quiet.import_tensorflow(); import os, tensorflow as tf; tf.zeros(3) + 1; "
+        "print(os.environ['TF_NUM_INTRAOP_THREADS'], len(os.listdir('/proc/self/task')))"
+    )
+
+    def started(told: str) -> tuple[str, int]:
+        environment = os.environ | {"OMP_NUM_THREADS": told}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        intraop, running = done.stdout.split()
+        return intraop, int(running)
+
+    (one, fewer), (many, more) = started("1"), started("8")
+    assert (one, many) == ("1", "8")
+    assert more > fewer

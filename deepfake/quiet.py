@@ -1,5 +1,7 @@
-"""TensorFlow without its start-up chatter, which would bury the lines that a person should read."""
+"""TensorFlow without its start-up chatter, which would bury the lines that a person should read, and without delay."""
 
+import atexit
+import gc
 import os
 import sys
 import tempfile
@@ -18,6 +20,7 @@ def import_tensorflow() -> None:
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as chatter:
         os.dup2(chatter.fileno(), 2)
+        gc.disable()  # nothing that an import makes is garbage, and looking for it takes long: now, later, at the end
         try:
             import tensorflow
 
@@ -28,5 +31,8 @@ def import_tensorflow() -> None:
             os.write(terminal, chatter.read())
             raise
         finally:
+            gc.freeze()
+            gc.enable()
             os.dup2(terminal, 2)
             os.close(terminal)
+    atexit.register(gc.freeze)

@@ -20,9 +20,11 @@ RUN, POINT, BEST = "#8C8C8C", "#0072B2", "#D55E00"  # Okabe & Ito, "Color Univer
 COLUMNS = 3  # of panels
 LINES = 12  # of the printed table
 MANY = 6  # numbers from which a factor is drawn along an axis instead of as a list
+ON_PAGE = (JUDGED, *(f"test/{name}" for name in ("auc", "balanced_accuracy", "eer", "accuracy_real", "accuracy_fake")))
 STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2em; color: #333; background: #fff; }
-table { border-collapse: collapse; margin: 0 0 2em; }
+div { overflow-x: auto; margin: 0 0 2em; }
+table { border-collapse: collapse; white-space: nowrap; }
 th, td { padding: .25em .8em; text-align: right; border-bottom: 1px solid #ddd; }
 td:first-child, th:first-child { text-align: left; }
 img { max-width: 100%; }
@@ -108,7 +110,13 @@ def draw_factors(runs: pd.DataFrame, factors: Sequence[str]) -> matplotlib.figur
         axes.grid(axis="y", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     first.set_ylabel("AUC on Validation")
+    figure.legend(*_marks(figure.axes), loc="outside upper right", ncols=3, frameon=False)
     return figure
+
+
+def _marks(panels: Sequence[Axes]) -> tuple[list[Any], list[str]]:
+    named = {label: mark for axes in panels for mark, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    return list(named.values()), list(named)
 
 
 def _draw_factor(axes: Axes, values: pd.Series, aucs: pd.Series) -> None:
@@ -123,7 +131,7 @@ def _draw_factor(axes: Axes, values: pd.Series, aucs: pd.Series) -> None:
         axes.set_xticks(range(len(names)), [_short(name) for name in names], rotation=0 if len(names) < 5 else 45)
         axes.set_xlim(-0.6, len(names) - 0.4)
         means = aucs.groupby(at).mean()
-        axes.plot(means.index, means, "_", color=POINT, markersize=28, markeredgewidth=2, label="mean")
+        axes.plot(means.index, means, "_", color=POINT, markersize=18, markeredgewidth=2, label="mean")
     axes.plot(at, aucs, "o", color=RUN, alpha=0.7, markersize=5, label="run")
     best = aucs.idxmax()
     axes.plot(at[best], aucs[best], "*", color=BEST, markersize=12, label="best run")
@@ -149,16 +157,16 @@ def write(folder: Path, rows: Sequence[dict[str, Any]], factors: Sequence[str]) 
     picture = io.BytesIO()
     draw_factors(runs, factors).savefig(picture)
     (folder / "factors.png").write_bytes(picture.getvalue())
-    shown = [column for column in runs if not column.startswith(("epoch/", "override."))]
     chosen = [f"override.{key}" for key in factors if f"override.{key}" in runs]
-    metrics = [column for column in shown if "/" in column]
-    all_runs = runs[["job", "run_id", *chosen, *metrics, "seconds", "status"]]
+    columns = [*("job", *chosen), *(column for column in ON_PAGE if column in runs), "seconds", "status", "run_id"]
+    shown = runs[columns].rename(columns=lambda name: name.removeprefix("override."))
     page = [
         f"<!doctype html><meta charset=utf-8><title>Sweep</title><style>{STYLE}</style>",
-        "<h1>Comparison of a sweep</h1><p>Chosen by the AUC on Validation. Test chooses nothing.</p>",
-        f"<h2>Over seeds</h2>{_html(averaged)}",
-        f'<h2>Factors</h2><img alt="AUC by factor" src="data:image/png;base64,{_base64(picture)}">',
-        f"<h2>Runs</h2>{_html(all_runs.rename(columns=lambda name: name.removeprefix('override.')))}",
+        f"<h1>Comparison of {len(runs)} runs</h1>",
+        "<p>Best AUC on Validation first; Test chooses nothing. All metrics and settings: runs.csv</p>",
+        f"<h2>Mean and standard deviation over seeds</h2>{_html(averaged)}",
+        f'<h2>AUC by factor</h2><img alt="AUC by factor" src="data:image/png;base64,{_base64(picture)}">',
+        f"<h2>Runs</h2>{_html(shown)}",
     ]
     (folder / "comparison.html").write_text("\n".join(page), encoding="utf-8")
 
@@ -186,7 +194,7 @@ def _mean(row: dict[str, Any], split: str) -> str:
 
 
 def _html(table: pd.DataFrame) -> str:
-    return table.to_html(index=False, na_rep="", float_format="{:.4g}".format, border=0)
+    return f"<div>{table.to_html(index=False, na_rep='', float_format='{:.4g}'.format, border=0)}</div>"
 
 
 def _base64(picture: io.BytesIO) -> str:

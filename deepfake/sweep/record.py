@@ -179,7 +179,7 @@ def conclude(run_id: str, status: str) -> None:
         if row["status"] == "RUNNING":  # its process was killed before it could say so
             connected.set_terminated(row["run_id"], "KILLED")
             row["status"] = "KILLED"
-    done = [row for row in rows + _found(tags) if JUDGED in row["metrics"]]
+    done = [row for row in rows + _found(tags) if row["status"] == "FINISHED" and JUDGED in row["metrics"]]
     last = {describe(row["overrides"]): row for row in sorted(done, key=lambda row: row["start"])}
     if rows := list(last.values()):  # on other data than before its interruption, a sweep runs a job again
         _compare(connected, run_id, rows, tags)

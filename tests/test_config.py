@@ -1,18 +1,20 @@
 """Every choice composes; every mistake is one line that names the key."""
 
+import os
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf, open_dict, read_write
 
 from deepfake import config
 from deepfake.config import CONF, Adam, AdamW, Backbone, compose
 from deepfake.errors import ConfigError
 
 ROOT = CONF.parent
-GROUPS = ("dataset", "augmentation", "model", "optimizer", "trainer", "tracking", "experiment")
+GROUPS = ("dataset", "augmentation", "model", "optimizer", "trainer", "tracking", "experiment", "search")
 CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 
 
@@ -142,3 +144,43 @@ def test_help_names_every_choice() -> None:
         if group not in ("trainer", "tracking"):
             line = next(line for line in done.stdout.splitlines() if line.strip().startswith(group + " "))
             assert choice in line, (group, choice)
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_experiment_says_how_it_is_run_and_what_it_takes(path: Path) -> None:
+    _, command, what, cost, *_ = path.read_text().splitlines()
+    assert command == f"# python run.py experiment={path.stem}"
+    assert what.startswith("# ")
+    assert cost.startswith("# Takes ")
+
+
+@pytest.fixture
+def ray_launcher(monkeypatch: pytest.MonkeyPatch):
+    """What the Ray plugin's own configuration composes to, which takes no new keys."""
+    for name in ("RAY_AUTH_MODE", "RAY_USAGE_STATS_ENABLED", "RAY_DEDUP_LOGS"):
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    launcher = OmegaConf.create({"ray": {"init": {"address": None}, "remote": {}}})
+    OmegaConf.set_struct(launcher, True)
+    OmegaConf.set_readonly(launcher, True)
+    return launcher
+
+
+def test_without_an_address_ray_is_this_sweeps_own(ray_launcher) -> None:
+    config.complete_ray(ray_launcher)
+    assert ray_launcher.ray.init == {"address": "local", "include_dashboard": False}
+    assert ray_launcher.ray.remote == {"num_cpus": 1, "max_calls": 1}
+
+
+def test_a_cluster_is_told_where_to_log(ray_launcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000")
+    with open_dict(ray_launcher), read_write(ray_launcher):
+        ray_launcher.ray.init.address = "ray://head:10001"
+        ray_launcher.ray.remote = {"num_cpus": 4}
+    config.complete_ray(ray_launcher)
+    passed_on = ray_launcher.ray.init.runtime_env.env_vars
+    assert passed_on["MLFLOW_TRACKING_URI"] == "http://server:5000"
+    assert "HOME" not in passed_on
+    assert (ray_launcher.ray.init.address, ray_launcher.ray.init.object_store_memory) == ("ray://head:10001", None)
+    assert ray_launcher.ray.remote == {"num_cpus": 4, "max_calls": 1}
+    assert "RAY_AUTH_MODE" not in os.environ

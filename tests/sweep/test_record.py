@@ -20,7 +20,8 @@ from deepfake.sweep import plan, record
 def sweep(home: Path, small: list[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Begin a sweep as its command would; returns the id of its run."""
     for name in (tracking.SWEEP, tracking.JOB, "PYTHONPATH"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
 
     def begin(*overrides: str) -> str:
         typed = [*small, *overrides]

@@ -38,6 +38,7 @@ from deepfake.errors import ConfigError, DeepfakeError
 PROJECT = Path(__file__).resolve().parent.parent
 CONF = PROJECT / "conf"
 SPLITS = ("Train", "Validation", "Test")
+LAUNCHERS = {"ray": "hydra-ray-launcher", "submitit_slurm": "hydra-submitit-launcher"}  # no requirement: few need them
 
 strict = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 
@@ -518,8 +519,10 @@ def explain(error: Exception) -> str:
     if isinstance(error, ValidationError):
         return "; ".join(_explain_invalid(detail) for detail in error.errors()[:3])
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, given = error.missing_cfg_file.removesuffix(".yaml").partition("/")
-        return f"{group}={given}: no such choice{_options(given, list(error.options or []))}"
+        group, _, given = error.missing_cfg_file.removesuffix(".yaml").rpartition("/")
+        missing = LAUNCHERS.get(given) if group == "hydra/launcher" else None
+        choices = _options(given, list(error.options or []))
+        return f"{group}={given}: {f'not installed: pip install {missing}' if missing else f'no such choice{choices}'}"
     text = str(error)
     key = str(getattr(error, "full_key", None) or "")
     if isinstance(error, MissingMandatoryValue):

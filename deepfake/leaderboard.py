@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 AUCS = ("validation/auc", "test/auc")
+UNDECIDING = ("seed", "tracking.", "dataset.cache_limit", "trainer.profile")  # settings that change no expected result
 LAST = "last"  # the sweep that began last
 FEWEST = 10  # a bootstrap over fewer groups or images says little (Cameron, Gelbach & Miller 2008)
 _LOWEST_FIRST = ("loss", "eer", "seconds")  # ends of the names of what should be small
@@ -185,11 +186,11 @@ def group(rows: Sequence[Row], names: Sequence[str], metrics: Sequence[str] = AU
 
 
 def over_seeds(rows: Sequence[Row], metrics: Sequence[str] = AUCS) -> list[Row]:
-    """Put runs together that differ in nothing but `seed`: `group` by every other setting that differs.
+    """Put runs together that differ in nothing but `seed`, or where they are recorded: `group` by what else differs.
 
     Where a choice differs, like `augmentation`, the settings that always go with it are not named beside it.
     """
-    differ = [key for key in differing(rows) if key != "seed"]
+    differ = [key for key in differing(rows) if not key.startswith(UNDECIDING)]
     return group(rows, [key for key in differ if not _goes_with_choice(rows, differ, key)], metrics)
 
 

@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf, open_dict, read_write
 
 from deepfake import config
@@ -95,6 +96,13 @@ def test_a_mistake_is_one_line(override: str, line: str) -> None:
         compose([override])
     assert line in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_launcher_that_is_not_installed_is_named_with_its_package() -> None:
+    error = MissingConfigException("not found", "hydra/launcher/ray", ["basic", "joblib"])
+    assert config.explain(error) == "hydra/launcher=ray: not installed: pip install hydra-ray-launcher"
+    error = MissingConfigException("not found", "hydra/launcher/joblob", ["basic", "joblib"])
+    assert config.explain(error).startswith("hydra/launcher=joblob: no such choice (did you mean joblib?)")
 
 
 def test_a_range_has_its_limits() -> None:

@@ -74,6 +74,13 @@ def test_a_mistake_in_one_job_stops_the_sweep_before_it_begins(home: Path, quick
     assert not (home / "mlruns" / "mlflow.db").exists()
 
 
+def test_a_dry_run_of_a_single_run(home: Path, quick: list[str]) -> None:
+    done = run_py(*quick, "sweep.dry_run=true")
+    assert done.returncode == 0, done.stderr
+    assert "1 of 1 jobs to be run" in done.stdout
+    assert leaderboard.rows() == []
+
+
 @pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
 def test_a_sweep_that_is_ended_is_killed_and_goes_on(home: Path, small: list[str], told: signal.Signals) -> None:
     command = ["-m", *small, "seed=1,2", "trainer.epochs=40", "trainer.early_stopping=null", "tracking.register=false"]

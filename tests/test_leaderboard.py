@@ -276,6 +276,12 @@ def test_over_seeds_names_what_differs_but_not_what_goes_with_a_choice() -> None
     assert "augmentation.flip" in leaderboard.over_seeds(rows)[0]["params"]
 
 
+def test_where_a_run_is_recorded_sets_it_not_apart() -> None:
+    rows = [row(0.80, seed="1", tracking_register="True"), row(0.82, seed="2", tracking_register="False")]
+    (found,) = leaderboard.over_seeds(rows)
+    assert (found["runs"], found["params"]) == (2, {})
+
+
 def test_nothing_to_sort_or_group() -> None:
     assert leaderboard.order([], "seed") == leaderboard.group([], ["seed"]) == leaderboard.over_seeds([]) == []
 

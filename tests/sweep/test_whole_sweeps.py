@@ -36,6 +36,7 @@ def the_sweep() -> dict:
     return {"id": run.info.run_id, "status": run.info.status, **run.data.tags}
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_past_a_job_that_fails_and_typed_again_runs_only_that(home: Path, quick: list[str]) -> None:
     command = ["-m", *quick, "trainer.batch_size=500,16,8"]
     done = run_py(*command)
@@ -81,6 +82,7 @@ def test_a_dry_run_of_a_single_run(home: Path, quick: list[str]) -> None:
     assert leaderboard.rows() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
 def test_a_sweep_that_is_ended_is_killed_and_goes_on(home: Path, small: list[str], told: signal.Signals) -> None:
     command = ["-m", *small, "seed=1,2", "trainer.epochs=40", "trainer.early_stopping=null", "tracking.register=false"]

@@ -191,7 +191,10 @@ def test_the_first_example_of_the_readme_prints_the_next_steps(home: Path) -> No
         assert text in done.stdout
 
 
-@pytest.mark.parametrize("model", ["cnn_bn", "meso4", "mobilenet_v3", "efficientnet_b0", "xception"])
+BACKBONES = [pytest.param(name, marks=pytest.mark.slow) for name in ("mobilenet_v3", "efficientnet_b0", "xception")]
+
+
+@pytest.mark.parametrize("model", ["cnn_bn", "meso4", *BACKBONES])
 def test_every_model_trains_and_is_exported(home: Path, small: list[str], model: str) -> None:
     size = 71 if model == "xception" else 32
     seed_only = ("model.", "dataset.image_size")

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -153,17 +154,14 @@ def test_every_experiment_runs(home: Path) -> None:
 
 
 @pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """A PostgreSQL server of the test's own; the address of an empty database in it."""
     if not POSTGRES:
         pytest.skip("PostgreSQL is not installed")
-    folder, port = tmp_path / "postgres", "5917"
-    folder.mkdir()
+    folder, port = Path(tempfile.mkdtemp()), "5917"  # not pytest's, which only its own user may enter
     as_user = []
     if os.getuid() == 0:  # which PostgreSQL refuses to run as
         shutil.chown(folder, "postgres", "postgres")
-        for parent in folder.parents[:3]:
-            parent.chmod(0o755)
         as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
     control = [*as_user, str(POSTGRES), "-D", str(folder / "data"), "-w", "-l", str(folder / "log")]
     subprocess.run([*control, "initdb", "-o", "-A trust -U faces"], check=True, capture_output=True)
@@ -173,6 +171,7 @@ def postgres(tmp_path: Path) -> Iterator[str]:
         yield f"postgresql://faces@127.0.0.1:{port}/postgres"
     finally:
         subprocess.run([*control, "-m", "immediate", "stop"], check=True, stdout=subprocess.DEVNULL)
+        shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -68,6 +68,7 @@ def test_resumed_equals_uninterrupted(small: list[str], data: Data, tmp_path: Pa
         np.testing.assert_allclose(got, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_pretrained_backbone_is_frozen_then_fine_tuned(small: list[str], data: Data, tmp_path: Path) -> None:
     import keras
 

@@ -66,6 +66,7 @@ class DatasetBase:
         limit: At most this many images of each class in each split; null for all.
         max_unreadable: Share of unreadable files, 0 to 1, past which a run fails.
         cache_limit: Gigabytes that the decoded images of all data sets may take on the disk.
+        audit: Before a run, `warn` of what the data give away, `refuse` to train on what is not fit, or neither: `off`.
     """
 
     image_size: Annotated[int, Field(ge=16, le=1024)]
@@ -74,6 +75,7 @@ class DatasetBase:
     limit: Count | None
     max_unreadable: Fraction
     cache_limit: Positive
+    audit: Literal["warn", "refuse", "off"]
 
 
 @strict
@@ -94,6 +96,7 @@ class FolderDataset(DatasetBase):
         validation_fraction: Share of the images for Validation, where the folder has no splits of its own.
         test_fraction: Share of the images for Test, likewise.
         split_seed: Seed of that split.
+        split_file: A CSV of `path,split` that says which images are used, and for what; null for all.
     """
 
     name: Literal["folder"]
@@ -101,6 +104,7 @@ class FolderDataset(DatasetBase):
     validation_fraction: Annotated[float, Field(gt=0, lt=1)]
     test_fraction: Annotated[float, Field(gt=0, lt=1)]
     split_seed: Annotated[int, Field(ge=0)]
+    split_file: Annotated[str, Field(min_length=1)] | None
 
 
 @strict
@@ -112,6 +116,7 @@ class KaggleDataset(DatasetBase):
     validation_fraction: Annotated[float, Field(gt=0, lt=1)]
     test_fraction: Annotated[float, Field(gt=0, lt=1)]
     split_seed: Annotated[int, Field(ge=0)]
+    split_file: Annotated[str, Field(min_length=1)] | None
 
 
 Dataset = SyntheticDataset | FolderDataset | KaggleDataset
@@ -312,12 +317,38 @@ class Trainer:
 
 
 @strict
+class Evaluation:
+    """What is measured of a trained model, beside its metrics on Validation and Test.
+
+    Attributes:
+        also: Folders of other labelled images to measure it on, laid out like `dataset.root`.
+        robustness: Whether to measure Test again, degraded in six ways at five strengths each.
+        robustness_images: At most this many images of each class for that; null for all.
+        certainty: Share of the verdicts Real and Fake that should be right on Validation; other images are Unsure.
+    """
+
+    also: list[Annotated[str, Field(min_length=1)]]
+    robustness: bool
+    robustness_images: Count | None
+    certainty: Annotated[float, Field(ge=0.5, lt=1)]
+
+
+@strict
 class Tracking:
-    """Where a run is recorded: its MLflow `experiment`, and the `model_name` under which it may `register`."""
+    """Where a run is recorded, and when its model becomes the champion.
+
+    Attributes:
+        experiment: Of MLflow.
+        model_name: Under which the model becomes a version.
+        register: Whether it does.
+        promote_at: Probability, by a paired bootstrap on the same Validation images, that the new model's AUC is higher
+            than the champion's, over which the new one becomes the champion.
+    """
 
     experiment: Annotated[str, Field(min_length=1)]
     model_name: Annotated[str, Field(min_length=1, pattern=r"^[^/:]+$")]
     register: bool
+    promote_at: Annotated[float, Field(ge=0, lt=1)]
 
 
 @strict
@@ -342,6 +373,7 @@ class Config:
     model: Annotated[Model, Field(discriminator="name")]
     optimizer: Annotated[Optimizer, Field(discriminator="name")]
     trainer: Trainer
+    evaluation: Evaluation
     tracking: Tracking
     sweep: Sweep
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -468,7 +500,8 @@ def result_hash(config: Config) -> str:
     Left out is what only says where things lie, how a sweep is run or what is shown; what the images are, the data
     set's fingerprint says.
     """
-    besides = ("resume", "sweep.", "tracking.experiment", "dataset.root", "dataset.cache_limit", "trainer.profile")
+    besides = ("resume", "sweep.", "tracking.experiment", "trainer.profile")
+    besides += ("dataset.root", "dataset.cache_limit", "dataset.audit", "dataset.split_file")
     settings = {key: value for key, value in flatten(config).items() if not key.startswith(besides)}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -45,9 +45,9 @@ def curves(history: dict[str, list[float]]) -> Figure:
     """
     panels = [(title, scale, lines) for title, scale, lines in PANELS if any(history.get(key) for key in lines)]
     if not panels:
-        return _note("Training", "no epoch has ended")
+        return note("Training", "no epoch has ended")
     rows, columns = math.ceil(len(panels) / 2), min(len(panels), 2)
-    figure = _figure(5 * columns, 3.4 * rows)
+    figure = blank(5 * columns, 3.4 * rows)
     for place, (title, scale, lines) in enumerate(panels, start=1):
         axes = figure.add_subplot(rows, columns, place)
         for key, (name, color) in lines.items():
@@ -59,7 +59,7 @@ def curves(history: dict[str, list[float]]) -> Figure:
             axes.set_yscale(scale)
         axes.set_xlim(0.5, max(len(history.get(key, [])) for key in lines) + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        _dress(axes, title, "Epoch", title)
+        dress(axes, title, "Epoch", title)
         axes.legend(title="last epoch", fontsize=8, title_fontsize=8)
     return figure
 
@@ -76,10 +76,10 @@ def roc(labels: np.ndarray, scores: np.ndarray, threshold: float) -> Figure:
         The ROC curve with AUC and equal error rate in the legend, or a note where a class is missing.
     """
     if not metrics.has_both(labels):
-        return _note("ROC", "needs Real and Fake images")
+        return note("ROC", "needs Real and Fake images")
     values = metrics.compute(labels, scores, threshold)
     accused, found, _ = roc_curve(labels, scores)
-    figure, axes = _chart("ROC", "False positive rate (Real called Fake)", "True positive rate (Fake found)")
+    figure, axes = chart("ROC", "False positive rate (Real called Fake)", "True positive rate (Fake found)")
     axes.plot(accused, found, color=CURVE, linewidth=2, label=f"AUC {values['auc']:.3f}, EER {values['eer']:.3f}")
     axes.plot([0, 1], [0, 1], ":", color=PALE, label="Chance")
     _mark(axes, 1 - values["accuracy_real"], values["recall"], f"Threshold {threshold:.3f}")
@@ -99,10 +99,10 @@ def precision_recall(labels: np.ndarray, scores: np.ndarray, threshold: float) -
         The curve with average precision in the legend, or a note where a class is missing.
     """
     if not metrics.has_both(labels):
-        return _note("Precision and recall", "needs Real and Fake images")
+        return note("Precision and recall", "needs Real and Fake images")
     values = metrics.compute(labels, scores, threshold)
     precision, recall, _ = precision_recall_curve(labels, scores)
-    figure, axes = _chart("Precision and recall", "Recall (Fake found)", "Precision (truly Fake)")
+    figure, axes = chart("Precision and recall", "Recall (Fake found)", "Precision (truly Fake)")
     label = f"AP {values['average_precision']:.3f}"
     axes.plot(recall, precision, color=CURVE, linewidth=2, drawstyle="steps-post", label=label)  # AP is the steps' area
     axes.axhline(np.mean(labels), linestyle=":", color=PALE, label="Chance")
@@ -124,7 +124,7 @@ def confusion(labels: np.ndarray, scores: np.ndarray, threshold: float, class_na
         The 2 x 2 confusion matrix: a row for each true class, with counts and shares of the row.
     """
     labels, called = np.asarray(labels), np.asarray(scores, np.float64) >= threshold
-    figure, axes = _chart(f"Confusion at threshold {threshold:.3f}", "Called", "True class")
+    figure, axes = chart(f"Confusion at threshold {threshold:.3f}", "Called", "True class")
     counts = np.array([[np.sum((labels == row) & (called == column)) for column in (0, 1)] for row in (0, 1)])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.pcolormesh(shares, cmap="Blues", vmin=0, vmax=1.2, edgecolors="white", linewidth=4)
@@ -155,7 +155,7 @@ def histogram(labels: np.ndarray, scores: np.ndarray, threshold: float, class_na
         Two histograms in percent of each class, so that a rare class is as tall as a frequent one.
     """
     labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
-    figure, axes = _chart("Scores", "P(fake)", "Share of the class (%)")
+    figure, axes = chart("Scores", "P(fake)", "Share of the class (%)")
     axes.set_ylim(auto=True)
     for label, color in ((0, REAL), (1, FAKE)):
         chosen = scores[labels == label]
@@ -184,7 +184,7 @@ def sheet(images: np.ndarray, captions: list[str], title: str, columns: int = 8)
         of times.
     """
     if not len(images):
-        return _note(title, "none to show")
+        return note(title, "none to show")
     factor = math.ceil(TILE[0] / images.shape[2])
     tiles = images.repeat(factor, axis=1).repeat(factor, axis=2)
     height, width = tiles.shape[1:3]
@@ -203,20 +203,20 @@ def sheet(images: np.ndarray, captions: list[str], title: str, columns: int = 8)
     return figure
 
 
-def _figure(width: float, height: float) -> Figure:
+def blank(width: float, height: float) -> Figure:
     """Return an empty figure of so many inches whose charts leave a margin."""
     return Figure(figsize=(width, height), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
 
 
-def _chart(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+def chart(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
     """Return a figure with one chart whose axes run from 0 to 1."""
-    figure = _figure(5.8, 4.8)
+    figure = blank(5.8, 4.8)
     axes = figure.add_subplot(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-    _dress(axes, title, xlabel, ylabel)
+    dress(axes, title, xlabel, ylabel)
     return figure, axes
 
 
-def _dress(axes: Axes, title: str, xlabel: str, ylabel: str) -> None:
+def dress(axes: Axes, title: str, xlabel: str, ylabel: str) -> None:
     axes.set_title(title, fontweight="bold", color=INK)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.grid(color="#E5E5E5", linewidth=0.8)
@@ -242,7 +242,7 @@ def _page(title: str, width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _note(title: str, text: str) -> Figure:
+def note(title: str, text: str) -> Figure:
     """Return a page that says why there is no picture."""
     figure, axes = _page(title, 420, 120)
     axes.text(0.5, 0.5, text, ha="center", va="center", color=PALE, fontsize=12, transform=axes.transAxes)

@@ -52,3 +52,8 @@ def metrics_table(title: str, metrics: Mapping[str, Mapping[str, float]]) -> Non
     names = next(iter(metrics.values()))
     rows = [[name.replace("_", " "), *(f"{values[name]:.4f}" for values in metrics.values())] for name in names]
     table(title, ["", *metrics], rows)
+
+
+def number(value: float | None) -> str:
+    """Write a metric with four digits; one that is not there is empty."""
+    return "" if value is None else f"{value:.4f}"

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 AUCS = ("validation/auc", "test/auc")
-UNDECIDING = ("seed", "tracking.", "dataset.cache_limit", "trainer.profile")  # settings that change no expected result
+# Settings that change no expected result.
+UNDECIDING = ("seed", "tracking.", "evaluation.", "dataset.cache_limit", "dataset.audit", "trainer.profile")
 LAST = "last"  # the sweep that began last
-FEWEST = 10  # a bootstrap over fewer groups or images says little (Cameron, Gelbach & Miller 2008)
 _LOWEST_FIRST = ("loss", "eer", "seconds")  # ends of the names of what should be small
 _HIGHEST_FIRST = ("start", "runs")
 _OPERATORS = {
@@ -282,7 +282,7 @@ def compare(a: Row, b: Row) -> Interval:
         TrackingError: If their images are not the same, or what they said of them is lost.
         ModelError: If the images are too few.
     """
-    from deepfake.evaluation.bootstrap import paired_bootstrap
+    from deepfake.evaluation.bootstrap import FEWEST, paired_bootstrap
 
     if a["fingerprint"] != b["fingerprint"] or not a["fingerprint"]:
         raise TrackingError("the runs' data differ (another fingerprint), so their images cannot be paired")
@@ -299,7 +299,8 @@ def compare(a: Row, b: Row) -> Interval:
     drawn = "groups" if count < len(groups) else "images"
     if count < FEWEST or len(set(labels)) < 2:
         raise ModelError(f"{count} {drawn} of Test are too few for an interval")
-    return Interval(*paired_bootstrap(labels, scores_a, scores_b, groups), len(groups), count, drawn)
+    found = paired_bootstrap(labels, scores_a, scores_b, groups)
+    return Interval(found.value, found.low, found.high, len(groups), count, drawn)
 
 
 def _search(client: "MlflowClient", experiments: list[str], wanted: str = "") -> "Iterator[MlflowRun]":

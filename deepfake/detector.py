@@ -7,14 +7,15 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from PIL import Image
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from deepfake import quiet, threads
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "deepfake_model.h5"
 CARD_FILE = "detector.json"
+UNSURE = "Unsure"
 CHUNK = 128
 
 # Stock layers that compute with their weights and nothing else: no Lambda, no wrapper of other layers.
@@ -42,6 +44,16 @@ ALLOWED_LAYERS = frozenset(
 ImageLike = str | Path | bytes | np.ndarray | Image.Image
 
 
+def _rising(ends: tuple[float, float]) -> tuple[float, float]:
+    if ends[0] > ends[1]:
+        raise ValueError("the low end lies above the high one")
+    return ends
+
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Span = Annotated[tuple[Probability, Probability], AfterValidator(_rising)]
+
+
 @checked_dataclass(frozen=True, config=ConfigDict(extra="ignore"))
 class Card:
     """What goes with a model.
@@ -50,7 +62,7 @@ class Card:
         class_names: Of the negative and the positive class.
         input_size: Side in pixels of the square that the model takes.
         resize: How a picture becomes that square.
-        threshold: P(fake) at or above which the verdict is the positive class; chosen on Validation.
+        threshold: Calibrated P(fake) at or above which the verdict is the positive class; chosen on Validation.
         model: Name of the architecture.
         data: The training data's `name`, `fingerprint` and `counts` by split and class.
         metrics: `validation` and `test`, each a dict of metrics.
@@ -58,12 +70,21 @@ class Card:
         created: UTC time, ISO 8601.
         versions: Of the packages it was made with.
         sha256: Of the `.h5`.
+        temperature: By which the log-odds of the model's output are divided to make P(fake); fitted on Validation.
+        unsure: Lowest and highest P(fake), both included, at which the verdict is Unsure; (0, 1) where none can be
+            given, null where one always is.
+        settings: The configuration of the run, for a page that shows how the model was made.
+        intervals: By split, then metric: the low and the high end of its confidence interval.
+        calibration: How far P(fake) can be trusted: calibration errors, and whether the band of Unsure held on Test.
+        robustness: How metrics fall as Test images are degraded; null where it was not measured.
+        sets: Of each other labelled set that it was measured on, a dict of what it is and the metrics.
+        explanation: What a page needs to show which parts of a picture the verdict rests on.
     """
 
     class_names: Annotated[list[str], Field(min_length=2, max_length=2)]
     input_size: Annotated[int, Field(ge=1, le=4096)]
     resize: Literal["squash", "crop", "pad"]
-    threshold: Annotated[float, Field(ge=0, le=1)]
+    threshold: Probability
     model: str
     data: dict[str, Any]
     metrics: dict[str, dict[str, float | None]]
@@ -71,6 +92,14 @@ class Card:
     created: str
     versions: dict[str, str]
     sha256: str = ""
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    unsure: Span | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    intervals: dict[str, dict[str, Any]] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
+    robustness: dict[str, Any] | None = None
+    sets: list[dict[str, Any]] = field(default_factory=list)
+    explanation: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,14 +107,18 @@ class Prediction:
     """What a detector says of one image.
 
     Attributes:
-        p_fake: Probability of the positive class, 0 to 1.
-        verdict: Name of the class.
-        threshold: P(fake) from which the verdict is the positive class.
+        p_fake: Calibrated probability of the positive class, 0 to 1; of several views, the mean.
+        verdict: Name of the class, or `UNSURE`.
+        threshold: P(fake) from which the image is rather of the positive class, whatever the verdict.
+        spread: Standard deviation of P(fake) over the views of the image; 0 where it is looked at once.
+        unsure: Lowest and highest P(fake) at which the verdict is Unsure; None where it never is.
     """
 
     p_fake: float
     verdict: str
     threshold: float
+    spread: float = 0.0
+    unsure: tuple[float, float] | None = None
 
 
 def write(folder: Path, model: "keras.Model", card: Card) -> Card:
@@ -123,7 +156,8 @@ class Detector:
     def __init__(self, model: "keras.Model", card: Card) -> None:
         self.model = model
         self.card = card
-        self.score = scorer(model)
+        self._score = scorer(model, card.temperature)
+        self._measure = self._look_once
 
     @classmethod
     def load(cls, source: str | Path) -> "Detector":
@@ -153,6 +187,29 @@ class Detector:
             raise ModelError(f"{path} is not the file that {CARD_FILE} was written for (its SHA-256 differs)")
         return cls(_load_model(path, card), card)
 
+    def with_views(self) -> "Detector":
+        """Return the same detector, which looks at every image in several views (see `evaluation.views`).
+
+        P(fake) is their mean. The verdict is Unsure also where the views disagree so much that their spread reaches
+        into the band of Unsure. It takes as many times longer as there are views, and it needs OpenCV.
+        """
+        from deepfake.evaluation.views import over_views
+
+        twin = copy(self)
+        twin._measure = over_views(self._score)
+        return twin
+
+    def score(self, images: np.ndarray) -> np.ndarray:
+        """Compute calibrated P(fake) of prepared images.
+
+        Args:
+            images: Shape (N, size, size, 3), uint8 RGB, as of `prepare`; it may be mapped from the disk.
+
+        Returns:
+            Shape (N,), float64.
+        """
+        return self._measure(images)[0]
+
     def predict(self, image: ImageLike) -> Prediction:
         """Judge one image.
 
@@ -165,7 +222,7 @@ class Detector:
         Raises:
             ImageError: If it is not a readable image.
         """
-        return self._judge(self.score(self.prepare(image)[None])[0])
+        return next(self._judge(self.prepare(image)[None]))
 
     def predict_many(self, images: Sequence[ImageLike]) -> list[Prediction]:
         """Judge images, in batches.
@@ -231,13 +288,24 @@ class Detector:
 
     def _judge_all(self, prepared: list[np.ndarray | ImageError]) -> Iterator[Prediction | ImageError]:
         readable = [item for item in prepared if not isinstance(item, ImageError)]
-        scores = iter(self.score(np.stack(readable)) if readable else ())
+        judged = self._judge(np.stack(readable)) if readable else iter(())
         for item in prepared:
-            yield item if isinstance(item, ImageError) else self._judge(next(scores))
+            yield item if isinstance(item, ImageError) else next(judged)
 
-    def _judge(self, score: float) -> Prediction:
-        verdict = self.card.class_names[int(score >= self.card.threshold)]
-        return Prediction(float(score), verdict, self.card.threshold)
+    def _judge(self, images: np.ndarray) -> Iterator[Prediction]:
+        for p_fake, spread in zip(*(found.tolist() for found in self._measure(images)), strict=True):
+            verdict = self._verdict(p_fake, spread)
+            yield Prediction(p_fake, verdict, self.card.threshold, spread, self.card.unsure)
+
+    def _verdict(self, p_fake: float, spread: float) -> str:
+        band = self.card.unsure
+        if band and p_fake + spread >= band[0] and p_fake - spread <= band[1]:
+            return UNSURE
+        return self.card.class_names[int(p_fake >= self.card.threshold)]
+
+    def _look_once(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        scores = self._score(images)
+        return scores, np.zeros(len(scores))
 
 
 def _read_card(path: Path) -> Card:

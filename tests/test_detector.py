@@ -13,8 +13,11 @@ from PIL import Image
 
 from deepfake import Detector, registry
 from deepfake.data.images import read
-from deepfake.detector import CARD_FILE, MODEL_FILE
+from deepfake.detector import CARD_FILE, MODEL_FILE, UNSURE, Card, write
 from deepfake.errors import ImageError, ModelError
+from deepfake.evaluation.calibration import check_band, choose_band, fit_temperature
+from deepfake.evaluation.views import views
+from deepfake.models.scoring import scorer, temper
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,9 @@ def test_every_way_to_name_it_loads_the_same(finished_run: dict, folder: Path, i
 def test_every_kind_of_image_gives_the_same(detector: Detector, image: Path) -> None:
     expected = detector.predict(image)
     assert 0 <= expected.p_fake <= 1
-    assert expected.verdict == ("Fake" if expected.p_fake >= expected.threshold else "Real")
+    low, high = expected.unsure or (2, 2)
+    by_threshold = "Fake" if expected.p_fake >= expected.threshold else "Real"
+    assert expected.verdict == (UNSURE if low <= expected.p_fake <= high else by_threshold)
     for same in (str(image), image.read_bytes(), read(image), Image.open(image)):
         assert detector.predict(same) == expected
 
@@ -178,7 +183,17 @@ def test_another_input_size_than_the_card_says(copy: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"threshold": 7}, {"class_names": ["Real"]}, {"input_size": "big"}, {"resize": "warp"}]
+    "change",
+    [
+        {"threshold": 7},
+        {"class_names": ["Real"]},
+        {"input_size": "big"},
+        {"resize": "warp"},
+        {"temperature": 0},
+        {"unsure": [0.7, 0.3]},
+        {"unsure": [-0.1, 0.5]},
+        {"unsure": [0.5]},
+    ],
 )
 def test_a_card_out_of_range(copy: Path, change: dict) -> None:
     rewrite_card(copy, **change)
@@ -190,3 +205,109 @@ def test_a_card_that_is_no_json(copy: Path) -> None:
     (copy / CARD_FILE).write_text("{")
     with pytest.raises(ModelError, match="detector.json"):
         Detector.load(copy)
+
+
+def test_a_card_of_before_calibration_loads_and_says_what_it_said(folder: Path, copy: Path, image: Path) -> None:
+    new = {"temperature", "unsure", "settings", "intervals", "calibration", "robustness", "sets", "explanation"}
+    card = json.loads((copy / CARD_FILE).read_text())
+    assert new <= set(card)
+    (copy / CARD_FILE).write_text(json.dumps({key: value for key, value in card.items() if key not in new}))
+    old = Detector.load(copy)
+    assert (old.card.temperature, old.card.unsure, old.card.sets) == (1, None, [])
+    said = old.predict(image)
+    assert said.p_fake == scorer(old.model)(old.prepare(image)[None])[0]
+    assert said.verdict == ("Fake" if said.p_fake >= said.threshold else "Real")
+    assert (said.spread, said.unsure) == (0, None)
+
+
+def test_numbers_of_any_kind_come_back_from_the_card(copy: Path) -> None:
+    told = {"calibration": {"ece": [0.1, None]}, "robustness": {"jpeg": [1, 2]}, "sets": [{"name": "a"}]}
+    rewrite_card(copy, **told)
+    card = Detector.load(copy).card
+    assert {key: getattr(card, key) for key in told} == told
+
+
+def test_the_temperature_of_the_card_moves_p_fake_and_not_the_order(copy: Path, detector: Detector) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
+    own = scorer(detector.model)(images)
+    rewrite_card(copy, temperature=4.0)
+    scores = Detector.load(copy).score(images)
+    assert scores == pytest.approx(temper(own, 4), abs=1e-7)
+    assert np.abs(scores - 0.5).max() < np.abs(own - 0.5).max()
+    assert np.array_equal(np.argsort(scores), np.argsort(own))
+
+
+def test_within_the_band_the_verdict_is_unsure(copy: Path, image: Path) -> None:
+    p_fake = Detector.load(copy).predict(image).p_fake
+
+    def verdict(low: float, high: float, threshold: float) -> str:
+        rewrite_card(copy, unsure=[low, high], threshold=threshold)
+        said = Detector.load(copy).predict(image)
+        assert (said.p_fake, said.unsure) == (p_fake, (low, high))
+        return said.verdict
+
+    assert verdict(p_fake - 1e-3, p_fake + 1e-3, p_fake) == UNSURE
+    assert verdict(p_fake, p_fake + 1e-3, p_fake + 1e-3) == UNSURE  # both ends belong to it
+    assert verdict(p_fake + 1e-3, p_fake + 2e-3, p_fake + 1e-3) == "Real"
+    assert verdict(p_fake - 2e-3, p_fake - 1e-3, p_fake - 1e-3) == "Fake"
+    assert verdict(0, 1, p_fake) == UNSURE
+
+
+def test_several_views_are_averaged(detector: Detector, faces: Path) -> None:
+    paths = sorted((faces / "Test").rglob("*.png"))[::6]
+    pixels = np.stack([detector.prepare(path) for path in paths])
+    scores = np.stack([detector.score(view) for view in views(pixels)])
+    firm = detector.with_views()
+    said = firm.predict_many(paths)
+    assert [p.p_fake for p in said] == pytest.approx(scores.mean(axis=0), abs=1e-6)
+    assert [p.spread for p in said] == pytest.approx(scores.std(axis=0), abs=1e-6)
+    assert firm.score(pixels) == pytest.approx(scores.mean(axis=0), abs=1e-6)
+    assert firm.predict(paths[0]).p_fake == pytest.approx(said[0].p_fake, abs=1e-6)
+    assert detector.predict(paths[0]).p_fake == pytest.approx(scores[0, 0], abs=1e-6)  # which looks once, as before
+
+
+def test_views_that_disagree_are_a_reason_to_be_unsure(copy: Path, image: Path) -> None:
+    said = Detector.load(copy).with_views().predict(image)
+    assert said.spread > 0
+    for distance, verdict in ((1.5, "Fake"), (0.5, UNSURE)):
+        end = said.p_fake - distance * said.spread
+        rewrite_card(copy, unsure=[end, end], threshold=end)
+        assert Detector.load(copy).with_views().predict(image).verdict == verdict
+
+
+def test_from_validation_to_the_verdict(tmp_path: Path) -> None:
+    """The brighter the likelier Fake: the band of Validation leaves the same images without a verdict later."""
+    import keras
+
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D()])
+    model.add(
+        keras.layers.Dense(1, "sigmoid", kernel_initializer=keras.initializers.Constant(0.1), bias_initializer="zeros")
+    )
+    model.layers[-1].set_weights([np.full((3, 1), 0.05), np.array([-0.15 * 128])])
+    random = np.random.default_rng(0)
+    labels = np.arange(400) % 2
+    grey = np.clip(random.normal(118 + 20 * labels, 10), 0, 255).astype(np.uint8)
+    images = np.broadcast_to(grey[:, None, None, None], (400, 8, 8, 3))
+    validation, test = slice(0, 200), slice(200, 400)
+
+    own = scorer(model)(images)
+    temperature = fit_temperature(labels[validation], own[validation])
+    scores = temper(own, temperature)
+    band = choose_band(labels[validation], scores[validation], 0.5)
+    names = {"class_names": ["Real", "Fake"], "resize": "squash", "model": "grey", "run_id": "", "created": ""}
+    numbers = {"input_size": 8, "threshold": 0.5, "temperature": temperature, "unsure": (band.low, band.high)}
+    write(tmp_path, model, Card(**names, **numbers, data={}, metrics={}, versions={}))
+
+    verdicts = np.array([said.verdict for said in Detector.load(tmp_path).predict_many(list(images[test]))])
+    given = verdicts != UNSURE
+    right = verdicts == np.where(labels[test] == 1, "Fake", "Real")
+    held = check_band(labels[test], scores[test], band)
+    assert (np.mean(right[given]), np.mean(given)) == pytest.approx(held[:2])
+    assert held.right >= 0.9
+    assert 0.3 < held.coverage < 1
+
+
+def test_to_load_a_detector_takes_nothing_that_only_training_and_measuring_need() -> None:
+    program = "import sys, deepfake.detector; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {"sklearn", "scipy", "matplotlib", "tensorflow", "mlflow"} & set(done.stdout.split())

@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 BATCH = 64
 
 
-def scorer(model: "keras.Model") -> Callable[[np.ndarray], np.ndarray]:
+def scorer(model: "keras.Model", temperature: float = 1.0) -> Callable[[np.ndarray], np.ndarray]:
     """Compile a model's forward pass.
 
     Args:
         model: Takes (N, size, size, 3) raw 0-255 RGB and returns (N, 1) P(fake).
+        temperature: Of `temper`; at 1 the scores are the model's own.
 
     Returns:
         A function from images (N, size, size, 3), uint8, which may be mapped from the disk, to P(fake), shape (N,),
@@ -32,6 +33,27 @@ def scorer(model: "keras.Model") -> Callable[[np.ndarray], np.ndarray]:
     def score(images: np.ndarray) -> np.ndarray:
         starts = range(0, len(images), BATCH)
         parts = [forward(read_rows(images, slice(start, start + BATCH))).numpy() for start in starts]
-        return np.concatenate(parts).astype(np.float64) if parts else np.zeros(0)
+        return temper(np.concatenate(parts), temperature) if parts else np.zeros(0)
 
     return score
+
+
+def temper(scores: np.ndarray, temperature: float) -> np.ndarray:
+    """Divide the log-odds of scores by a temperature (Guo et al. 2017, arXiv:1706.04599).
+
+    The order of the scores stays, so that AUC does. A threshold is moved along by tempering it too.
+
+    Args:
+        scores: P(fake), 0 to 1, any shape.
+        temperature: Above 0. More than 1 draws the scores towards 0.5, less than 1 away from it.
+
+    Returns:
+        The new scores, float64, of the same shape: 0, 0.5 and 1 stay where they are, all do at a temperature of 1.
+        Below about 0.4, scores that float32 tells apart can fall together at 1.
+    """
+    scores = np.asarray(scores, np.float64)
+    if temperature == 1:
+        return scores  # to the last bit, which the way through logarithms would not keep
+    with np.errstate(divide="ignore", over="ignore"):
+        odds = (np.log(scores) - np.log1p(-scores)) / temperature
+        return 1 / (1 + np.exp(-odds))

@@ -57,7 +57,7 @@ def build(detector: Detector, name: str):
     """
     import gradio as gr
 
-    (real, fake), cut = detector.card.class_names, detector.card.threshold
+    real, fake = detector.card.class_names
 
     def open_upload(payload):
         """Read a picture as training does; say what is wrong with a file without naming its place on this machine."""
@@ -70,8 +70,8 @@ def build(detector: Detector, name: str):
         if image is None:
             raise gr.Error("Choose a picture first.", print_exception=False)
         prediction = detector.predict(image)
-        reason = f"P({fake.lower()}) is {prediction.p_fake:.1%}; from {cut:.1%} it is called {fake}."
-        return f"## {prediction.verdict}\n{reason}", {real: 1 - prediction.p_fake, fake: prediction.p_fake}
+        confidences = {real: 1 - prediction.p_fake, fake: prediction.p_fake}
+        return f"## {prediction.verdict}\n{prediction.reason(fake)}", confidences
 
     with gr.Blocks(title="Real or fake?") as page:
         gr.Markdown(f"# Real or fake?\nUpload, paste or photograph a face.\n\n{describe(detector, name)}")

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
@@ -401,6 +401,21 @@ def compose(overrides: list[str]) -> Config:
             return validate(hydra_compose("config", overrides=overrides))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(explain(error)) from error
+
+
+def folder_like(root: str, like: Dataset) -> FolderDataset:
+    """Return the settings of another folder whose images are read as those of a data set.
+
+    Args:
+        root: The folder.
+        like: That data set: its square, class names and limits.
+
+    Returns:
+        The settings.
+    """
+    shared = {field.name: getattr(like, field.name) for field in fields(DatasetBase)}
+    folder = compose(["dataset=folder", "dataset.root=."]).dataset
+    return replace(folder, root=root, **shared)
 
 
 def parse(overrides: Sequence[str]) -> dict[str, Override]:

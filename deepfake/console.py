@@ -2,13 +2,19 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from deepfake.errors import DeepfakeError
+
+if TYPE_CHECKING:
+    from deepfake.data.audit import Finding
+    from deepfake.evaluation.robustness import Robustness
+    from deepfake.evaluation.sets import Measured
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -52,6 +58,38 @@ def metrics_table(title: str, metrics: Mapping[str, Mapping[str, float]]) -> Non
     names = next(iter(metrics.values()))
     rows = [[name.replace("_", " "), *(f"{values[name]:.4f}" for values in metrics.values())] for name in names]
     table(title, ["", *metrics], rows)
+
+
+def sets_table(title: str, rows: Sequence["Measured"]) -> None:
+    """Print how good a detector is, a row a data set."""
+    of_groups = any(row.by_group for row in rows)
+    columns = ["", "images", "AUC", "95 % interval", "AP", "EER", "balanced", "on Real", "on Fake"]
+    keys = ("average_precision", "eer", "balanced_accuracy", "accuracy_real", "accuracy_fake")
+    cells = []
+    for row in rows:
+        low, high = row.intervals["auc"]
+        numbers = [f"{row.metrics[key]:.3f}" for key in keys]
+        cells.append([row.name, str(row.images), f"{row.metrics['auc']:.3f}", f"{low:.3f}-{high:.3f}", *numbers])
+        if of_groups:
+            cells[-1].append(f"{row.by_group['auc']:.3f}" if row.by_group else "")
+    table(title, columns + ["by group"] * of_groups, cells)
+
+
+def robustness_table(name: str, found: "Robustness") -> None:
+    """Print the AUC on degraded images, a row a degradation, from the weakest to the strongest."""
+    rows: dict[str, list[str]] = {}
+    for one in found.degraded:
+        rows.setdefault(one.kind, [one.kind]).append(f"{one.metrics['auc']:.3f} at {one.strength:g}")
+    title = f"{name}, degraded: {found.scalar:.3f} of the clean AUC of {found.clean['auc']:.3f} is left"
+    table(title, ["", *(f"strength {number}" for number in range(1, 6))], list(rows.values()))
+
+
+def findings(found: Iterable["Finding"]) -> None:
+    """Print what an audit found, a line each."""
+    styles = {"error": "bold red", "warning": "yellow", "note": "dim"}
+    for finding in found:
+        out.print(f"  [{styles[finding.severity]}]{finding.severity:<8}[/]", end="")
+        out.print(finding.text, markup=False)
 
 
 def number(value: float | None) -> str:

@@ -120,6 +120,14 @@ class Prediction:
     spread: float = 0.0
     unsure: tuple[float, float] | None = None
 
+    def reason(self, fake: str) -> str:
+        """Say in a sentence why the verdict is what it is; `fake` is the name of the positive class."""
+        text = f"P({fake.lower()}) is {self.p_fake:.1%}"
+        if self.verdict != UNSURE or self.unsure is None:
+            return f"{text}; from {self.threshold:.1%} a picture looks rather {fake.lower()}."
+        low, high = self.unsure
+        return f"{text}; from {low:.1%} to {high:.1%} this model has not been right often enough to say."
+
 
 def write(folder: Path, model: "keras.Model", card: Card) -> Card:
     """Write a detector's two files.

@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +12,15 @@ import numpy as np
 
 from deepfake import registry, tracking
 from deepfake.augmentation import augment
-from deepfake.config import Backbone, Config
-from deepfake.console import metrics_table, out, table
-from deepfake.data import Data, Split, load
+from deepfake.config import Backbone, Config, flatten, folder_like
+from deepfake.console import findings, metrics_table, out, sets_table, table
+from deepfake.data import Data, Split, load, load_test
+from deepfake.data.audit import Audit, audit
 from deepfake.detector import Card, Detector, write
-from deepfake.errors import ModelError
+from deepfake.errors import DataError, ModelError
+from deepfake.evaluation.assessment import Assessment, assess, conclusions, for_card, for_record
+from deepfake.evaluation.bootstrap import FEWEST, Difference, paired_bootstrap
+from deepfake.model_card import MODEL_CARD_FILE, model_card
 
 if TYPE_CHECKING:
     import keras
@@ -26,15 +30,6 @@ if TYPE_CHECKING:
 
 EVALUATED = ("Validation", "Test")
 PICTURES = 32  # on a sheet
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """P(fake) of every image and the metrics, by split, at the threshold that Validation gave."""
-
-    scores: dict[str, np.ndarray]
-    metrics: dict[str, dict[str, float]]
-    threshold: float
 
 
 def run(config: Config) -> float:
@@ -52,25 +47,46 @@ def run(config: Config) -> float:
     if config.resume:
         config = tracking.resumed_config(config.resume)
     data = load(config.dataset)
+    also = {folder.name: folder.splits["Test"] for folder in _others(config)}
     _announce(config, data)
+    audited = _audit(config, data)
     with tracking.run(config, data) as record:
         out.print(f"Run {record.id}  [dim](interrupted, it goes on with: python run.py resume={record.id})[/dim]")
         trained = _train(config, data, record)
         model = _in_float32(config, trained.model)
-        evaluation = _evaluate(model, data)
-        for split, metrics in evaluation.metrics.items():
-            record.log_metrics(split, metrics)
+        splits = {name: data.splits[name] for name in EVALUATED}
+        assessed = assess(model, splits, also, config.evaluation, config.seed)
+        for group, metrics in for_record(assessed).items():
+            record.log_metrics(group, metrics)
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
-            write(folder / registry.ARTIFACT, model, _card(config, data, record.id, evaluation))
-            _check_export(folder / registry.ARTIFACT, data.splits["Validation"], evaluation)
-            _write_report(folder, config, data, trained, evaluation)
+            card = write(folder / registry.ARTIFACT, model, _card(config, data, audited, record.id, assessed))
+            text = model_card(card, config.tracking.model_name)
+            (folder / registry.ARTIFACT / MODEL_CARD_FILE).write_text(text, encoding="utf-8")
+            _check_export(folder / registry.ARTIFACT, data.splits["Validation"], assessed)
+            _write_report(folder, config, data, audited, trained, assessed, model)
             record.log_artifacts(folder)
-        record.tag(best_epoch=str(trained.best_epoch), threshold=f"{evaluation.threshold:.6f}")
-        registered = _register(config, data, record.id, evaluation.metrics["Validation"]["auc"])
+        record.tag(best_epoch=str(trained.best_epoch), threshold=f"{assessed.threshold:.6f}")
+        registered = _register(config, data, record.id, assessed.scores["Validation"])
     record.checkpoint.unlink(missing_ok=True)
-    _summarise(config, trained, evaluation, registered)
-    return evaluation.metrics["Validation"]["auc"]
+    _summarise(config, trained, assessed, registered)
+    return assessed.metrics["Validation"]["auc"]
+
+
+def _others(config: Config) -> list[Data]:
+    """Load the other sets before anything is trained, so that a wrong folder is told at once."""
+    return [load_test(folder_like(root, config.dataset)) for root in config.evaluation.also]
+
+
+def _audit(config: Config, data: Data) -> Audit | None:
+    if config.dataset.audit == "off":
+        return None
+    found = audit(data, config.dataset)
+    findings(finding for finding in found.findings if finding.severity != "note")
+    if config.dataset.audit == "refuse" and not found.fit:
+        first = found.findings[0].text
+        raise DataError(f"dataset.audit=refuse: {data.name} is not fit to train on: {first}")
+    return found
 
 
 def _announce(config: Config, data: Data) -> None:
@@ -117,85 +133,95 @@ def _in_float32(config: Config, trained: "keras.Model") -> "keras.Model":
     return model
 
 
-def _evaluate(model: "keras.Model", data: Data) -> Evaluation:
-    from deepfake.evaluation.metrics import choose_threshold, compute
-    from deepfake.models.scoring import scorer
-
-    score = scorer(model)
-    scores = {split: score(data.splits[split].images) for split in EVALUATED}
-    threshold = choose_threshold(data.splits["Validation"].labels, scores["Validation"])
-    metrics = {split: compute(data.splits[split].labels, scores[split], threshold) for split in EVALUATED}
-    return Evaluation(scores, metrics, threshold)
-
-
-def _card(config: Config, data: Data, run_id: str, evaluation: Evaluation) -> Card:
+def _card(config: Config, data: Data, audited: Audit | None, run_id: str, assessed: Assessment) -> Card:
     names = config.dataset.class_names
+    unrecorded = ("resume", "sweep.", "tracking.", "dataset.root", "dataset.cache_limit", "dataset.split_file")
     return Card(
         class_names=list(names),
         input_size=config.dataset.image_size,
         resize=config.dataset.resize,
-        threshold=evaluation.threshold,
         model=config.model.name,
         data={
             "name": data.name,
             "fingerprint": data.fingerprint,
             "counts": {name: split.counts(names) for name, split in data.splits.items()},
+            "findings": [finding.text for finding in audited.findings] if audited else [],
         },
-        metrics={split.lower(): metrics for split, metrics in evaluation.metrics.items()},
         run_id=run_id,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={name: version for name in tracking.PACKAGES if (version := tracking.package_version(name))},
+        settings={key: value for key, value in flatten(config).items() if not key.startswith(unrecorded)},
+        **for_card(assessed),
     )
 
 
-def _check_export(folder: Path, validation: Split, evaluation: Evaluation) -> None:
+def _check_export(folder: Path, validation: Split, assessed: Assessment) -> None:
     """A model that is read back from its file must say what it said before."""
     again = Detector.load(folder).score(validation.images[:PICTURES])
-    difference = float(np.max(np.abs(again - evaluation.scores["Validation"][:PICTURES])))
+    difference = float(np.max(np.abs(again - assessed.scores["Validation"][:PICTURES])))
     if not difference < 1e-5:
         raise ModelError(f"the saved model differs from the trained one by {difference:.2g}, so it is not registered")
 
 
-def _write_report(folder: Path, config: Config, data: Data, trained: "Trained", evaluation: Evaluation) -> None:
+def _write_report(
+    folder: Path,
+    config: Config,
+    data: Data,
+    audited: Audit | None,
+    trained: "Trained",
+    assessed: Assessment,
+    model: "keras.Model",
+) -> None:
     from deepfake.evaluation import report
 
-    names, threshold, train = config.dataset.class_names, evaluation.threshold, data.splits["Train"]
-    evaluated = {split: data.splits[split] for split in EVALUATED}
-    report.write_predictions(folder / "predictions.csv", evaluated, evaluation.scores, threshold, names)
+    names, train = config.dataset.class_names, data.splits["Train"]
+    evaluated = {name: data.splits[name] for name in EVALUATED}
+    report.write_predictions(folder / "predictions.csv", evaluated, assessed, names)
     report.write_unreadable(folder / "unreadable.csv", data.unreadable)
     if trained.profile:
         report.write_profile(folder / "profile.csv", trained.profile)
+    if audited:
+        (folder / "audit").mkdir()
+        report.write_audit(folder / "audit", data, audited, names)
     plots = folder / "plots"
-    plots.mkdir()
-    report.draw_plots(plots, trained.history, data.splits["Test"], evaluation.scores["Test"], threshold, names)
+    worn = {"Test": assessed.robustness} if assessed.robustness else {}
+    report.write_measured(plots, assessed.measured, worn)
+    report.draw_plots(plots, trained.history, data.splits["Test"], assessed, names)
+    report.draw_explained(plots / "explained.png", model, data.splits["Test"], assessed, names)
     chosen = np.linspace(0, len(train.labels) - 1, min(PICTURES, len(train.labels))).astype(int)
     images = augment(train.images[chosen], config.augmentation, np.random.default_rng(config.seed))
     report.draw_augmented(plots / "augmented.png", images, train.labels[chosen], names, config.augmentation.name)
 
 
-def _register(config: Config, data: Data, run_id: str, auc: float) -> registry.Registered | None:
+def _register(config: Config, data: Data, run_id: str, scores: np.ndarray) -> registry.Registered | None:
     if not config.tracking.register:
         return None
-    validate = _auc_on(data.root, data.splits["Validation"])
-    return registry.register(run_id, config.tracking.model_name, auc, validate)
+    compare = _against(data.root, data.splits["Validation"], scores)
+    return registry.register(run_id, config.tracking.model_name, config.tracking.promote_at, compare)
 
 
-def _auc_on(root: Path, split: Split) -> Callable[[Detector], float]:
-    """Score another detector on the same images, decoded as that detector wants them."""
-    from deepfake.evaluation.metrics import compute
+def _against(root: Path, split: Split, scores: np.ndarray) -> Callable[[Detector], Difference]:
+    """Compare the scores with another detector's on the same images, decoded as that detector wants them."""
 
-    def auc(detector: Detector) -> float:
-        predictions = detector.predict_many([root / path for path in split.paths])
-        return compute(split.labels, np.array([p.p_fake for p in predictions]), detector.card.threshold)["auc"]
+    def compare(other: Detector) -> Difference:
+        count = len(set(split.groups))
+        if count < FEWEST:
+            raise ModelError(f"{count} groups of Validation images are too few to tell")
+        theirs = np.array([found.p_fake for found in other.predict_many([root / path for path in split.paths])])
+        return paired_bootstrap(split.labels, theirs, scores, split.groups)
 
-    return auc
+    return compare
 
 
 def _summarise(
-    config: Config, trained: "Trained", evaluation: Evaluation, registered: registry.Registered | None
+    config: Config, trained: "Trained", assessed: Assessment, registered: registry.Registered | None
 ) -> None:
-    title = f"\nBest epoch {trained.best_epoch}, threshold {evaluation.threshold:.3f} (from Validation)"
-    metrics_table(title, evaluation.metrics)
+    title = f"\nBest epoch {trained.best_epoch}, threshold {assessed.threshold:.3f} (from Validation)"
+    metrics_table(title, assessed.metrics)
+    if len(assessed.measured) > len(EVALUATED):
+        sets_table("", assessed.measured[1:])
+    for line in conclusions(assessed, config.dataset.class_names):
+        out.print(line, markup=False)
     if trained.profile:
         _show_profile(trained.profile)
     if registered:

@@ -4,6 +4,7 @@ The sections are those of Mitchell et al. 2019, "Model Cards for Model Reporting
 front matter is that of Hugging Face, which lists and searches models by it.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -65,7 +66,7 @@ def _front_matter(card: Card, name: str) -> str:
     results = [
         EvalResult(task_type="image-classification", metric_type=kind, metric_value=round(value, 4), **where)
         for key, kind in HUB.items()
-        if (value := test.get(key)) is not None
+        if (value := test.get(key)) is not None and not math.isnan(value)
     ]
     licence = {"license": "mit"} if _is_drawn(card) else {"license": "other", "license_name": "see-licence-below"}
     return ModelCardData(
@@ -163,14 +164,14 @@ def _explanation(card: Card) -> str:
     if not found:
         return ""
     return (
-        "## Heat maps\n\nHiding the fifth of a picture that Grad-CAM marks changes the score "
-        f"{_short(found['ratio'])} times as much as hiding another fifth (logit {found['top']:.3f} against "
-        f"{found['random']:.3f}), and more in {found['share']:.0%} of {found['images']} pictures."
+        "## Heat maps\n\nHiding the fifth of a picture that the heat map marks moves the logit away from the verdict "
+        f"by {_short(found['top'])} on average, hiding as much elsewhere by {_short(found['random'])}; by more in "
+        f"{_percent(found['share'])} of {found['images']} pictures (50 % would be chance)."
     )
 
 
 def _training(card: Card) -> str:
-    rows = [[f"`{key}`", f"`{value}`"] for key, value in card.settings.items()]
+    rows = [[f"`{key}`", f"`{value}`"] for key, value in card.settings.items() if value is not None]
     versions = ", ".join(f"{name} {version}" for name, version in card.versions.items())
     return (_table(["setting", ""], rows) + "\n\n" if rows else "") + f"Made with {versions}."
 
@@ -200,11 +201,11 @@ def _bracketed(value: float | None, low: float | None, high: float | None) -> st
 
 
 def _short(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return "-" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
 def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1%}"
+    return "-" if value is None or math.isnan(value) else f"{value:.1%}"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -14,6 +14,7 @@ from deepfake import tracking
 from deepfake.config import home
 from deepfake.detector import CARD_FILE, MODEL_FILE, Detector
 from deepfake.errors import DeepfakeError, ModelError, TrackingError
+from deepfake.evaluation.bootstrap import Difference
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -34,14 +35,14 @@ class Registered:
     reason: str
 
 
-def register(run_id: str, model_name: str, auc: float, validate: Callable[[Detector], float]) -> Registered:
-    """Make a run's detector a version; it becomes champion if it beats the champion on the run's own Validation.
+def register(run_id: str, model_name: str, promote_at: float, compare: Callable[[Detector], Difference]) -> Registered:
+    """Make a run's detector a version; it becomes champion if it is surely enough better than the champion.
 
     Args:
         run_id: A run that holds a detector.
         model_name: Name in the registry.
-        auc: The detector's AUC on Validation.
-        validate: Gives another detector's AUC on the same images.
+        promote_at: Probability of being better over which it becomes the champion.
+        compare: Gives by how much the new detector's AUC exceeds another's, on the same Validation images.
 
     Returns:
         The version and its alias.
@@ -55,7 +56,7 @@ def register(run_id: str, model_name: str, auc: float, validate: Callable[[Detec
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     version = client.create_model_version(model_name, f"runs:/{run_id}/{ARTIFACT}", run_id).version
-    alias, reason = _compare(client, model_name, auc, validate)
+    alias, reason = _compare(client, model_name, promote_at, compare)
     client.set_registered_model_alias(model_name, alias, version)
     return Registered(str(version), alias, reason)
 
@@ -123,18 +124,21 @@ def name_of(run_id: str) -> str | None:
 
 
 def _compare(
-    client: "MlflowClient", model_name: str, auc: float, validate: Callable[[Detector], float]
+    client: "MlflowClient", model_name: str, promote_at: float, compare: Callable[[Detector], Difference]
 ) -> tuple[str, str]:
     champion = _alias(client, model_name, CHAMPION)
     if champion is None:
         return CHAMPION, "the first one"
     try:
-        other = validate(Detector.load(_folder(client, champion.run_id)))
+        found = compare(Detector.load(_folder(client, champion.run_id)))
     except DeepfakeError as error:
         hint = "promote this one by hand: python -m deepfake promote VERSION"
         return CHALLENGER, f"the champion, version {champion.version}, cannot be compared ({error}); {hint}"
-    reason = f"validation AUC {auc:.4f} against {other:.4f} of the champion, version {champion.version}"
-    return (CHAMPION if auc > other else CHALLENGER), reason
+    reason = (
+        f"validation AUC {found.value:+.4f} against the champion, version {champion.version}; "
+        f"better with probability {found.probability:.2f}, {promote_at:g} is asked"
+    )
+    return (CHAMPION if found.probability > promote_at else CHALLENGER), reason
 
 
 def _find_version(client: "MlflowClient", which: str, model_name: str) -> "ModelVersion":

@@ -109,7 +109,7 @@ def test_a_person_uploads_a_picture_and_reads_the_verdict(
         page.locator("#picture input[type=file]").first.set_input_files(image)
         page.locator("#picture img").first.wait_for()
         page.locator("#check").click()
-        page.locator("#verdict").get_by_text("it is called Fake").wait_for()
+        page.locator("#verdict").get_by_text("P(fake) is").wait_for()
         assert page.locator("#verdict h2").inner_text() == expected.verdict
         assert f"{expected.p_fake:.1%}" in page.locator("#verdict").inner_text()
         assert "deepfake-detector version 1" in page.locator("body").inner_text()

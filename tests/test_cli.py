@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -13,13 +15,14 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from mlflow.entities import Metric, Param
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from deepfake import tracking
 from deepfake.cli import app
 from deepfake.config import CONF, compose
 from deepfake.console import out
-from deepfake.data import load
+from deepfake.data import load, synthetic
 from deepfake.data.cache import entries
 
 ROOT = CONF.parent
@@ -40,7 +43,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_help_lists_the_commands() -> None:
     shown = deepfake("--help").stdout
-    for command in ("ui", "runs", "promote", "predict", "evaluate", "cache"):
+    for command in ("ui", "runs", "promote", "predict", "evaluate", "audit", "cache"):
         assert command in shown
 
 
@@ -220,7 +223,7 @@ def test_predict_a_folder_and_a_broken_file(finished_run: dict, faces: Path, bro
         json.loads(line) for line in deepfake("predict", "--json", str(faces / "Test"), str(broken)).stdout.splitlines()
     ]
     assert [line["path"] for line in lines] == [row["path"] for row in rows]
-    assert lines[0]["verdict"] == ("Fake" if lines[0]["p_fake"] >= lines[0]["threshold"] else "Real")
+    assert lines[0]["verdict"] in ("Real", "Fake", "Unsure")
 
 
 @pytest.fixture
@@ -261,6 +264,8 @@ def test_mistakes_are_one_line(finished_run: dict, tmp_path: Path) -> None:
         (["runs", "compare", "1", "99"], "no run is 99"),
         (["evaluate", "champion", "dataset=folder"], "dataset.root is missing"),
         (["evaluate", "champion", "dataset=folder", f"dataset.root={tmp_path}", "--split", "Tset"], "should be one of"),
+        (["evaluate", "champion", "--on", str(tmp_path / "no")], "there is no such folder"),
+        (["audit", "--fix"], "are for a folder of images"),
         (["evaluate", "nobody", "dataset=folder", f"dataset.root={tmp_path}"], "no version, alias or run nobody"),
     ]:
         done = deepfake(*arguments, check=False)
@@ -270,10 +275,82 @@ def test_mistakes_are_one_line(finished_run: dict, tmp_path: Path) -> None:
         assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_evaluate_all_images(finished_run: dict, faces: Path) -> None:
-    shown = deepfake("evaluate", "champion", "dataset=folder", f"dataset.root={faces}", "--split", "all").stdout
-    assert "192 images" in shown
-    assert "balanced accuracy" in shown
+def test_evaluate_on_several_sets(finished_run: dict, faces: Path, make_faces: Callable, tmp_path: Path) -> None:
+    """A folder without splits is used whole. Every set is a row of one table, which is kept with the run."""
+    other = make_faces(tmp_path / "other", {"Test": 12})
+    whole = make_faces(tmp_path / "whole", {".": 15})
+    out = tmp_path / "out"
+    on = ["--on", str(faces), "--on", str(other), "--on", str(whole)]
+    shown = deepfake("evaluate", "champion", *on, "--out", str(out)).stdout
+    for name, images in {"faces": 48, "other": 24, "whole": 30}.items():
+        assert re.search(rf"{name}\S* +{images} +\d\.\d\d\d +\d\.\d\d\d-\d\.\d\d\d", shown)
+    with (out / "evaluation.csv").open() as table:
+        rows = list(csv.DictReader(table))
+    assert [row["images"] for row in rows] == ["48", "24", "30"]
+    auc = finished_run["metrics"]["test/auc"]
+    assert float(rows[0]["auc"]) == pytest.approx(auc, abs=1e-3)
+    assert float(rows[0]["auc_low"]) <= auc <= float(rows[0]["auc_high"])
+    assert (out / "evaluation.png").is_file()
+    kept = tracking.client().list_artifacts(finished_run["run_id"], "evaluations/out")
+    assert {Path(file.path).name for file in kept} == {"evaluation.csv", "evaluation.png"}
+
+
+def test_evaluate_all_images_of_the_runs_own_set(finished_run: dict, faces: Path) -> None:
+    typed = ["dataset=folder", f"dataset.root={faces}", "--split", "all", "--json"]
+    (found,) = json.loads(deepfake("evaluate", "champion", *typed).stdout)["sets"]
+    assert found["images"] == 192
+    assert found["fingerprint"] == load(compose(typed[:2]).dataset).fingerprint
+
+
+def test_evaluate_degraded_and_in_several_views(finished_run: dict, faces: Path, tmp_path: Path) -> None:
+    typed = ["evaluate", "champion", "--on", str(faces), "--robustness", "--out", str(tmp_path / "out")]
+    shown = deepfake(*typed).stdout
+    assert "of the clean AUC" in shown
+    for kind in ("jpeg", "blur", "downscale", "noise", "brightness", "crop"):
+        assert kind in shown
+    assert {path.suffix for path in (tmp_path / "out").glob("robustness*")} == {".csv", ".png"}
+    once, views = (json.loads(deepfake(*typed[:4], "--json", *more).stdout) for more in ([], ["--tta"]))
+    assert once["sets"][0]["metrics"]["loss"] != views["sets"][0]["metrics"]["loss"]
+
+
+def test_a_class_that_is_missing_gives_no_number(finished_run: dict, make_faces: Callable, tmp_path: Path) -> None:
+    root = make_faces(tmp_path / "half", {"Test": 12})
+    shutil.rmtree(root / "Test" / "Real")
+    (found,) = json.loads(deepfake("evaluate", "champion", "--on", str(root), "--json").stdout)["sets"]
+    assert found["metrics"]["auc"] is None
+    assert found["metrics"]["accuracy_fake"] is not None
+
+
+def test_audit_of_what_is_fit(make_faces: Callable, home: Path) -> None:
+    root = synthetic.make(home / "faces", 60, 0)
+    done = deepfake("audit", "dataset=folder", f"dataset.root={root}", "dataset.image_size=32")
+    assert "faces is fit to train on" in done.stdout
+    assert "How well the label is told without looking at a face" in done.stdout
+    (folder,) = (home / "data" / "audits").iterdir()
+    assert {"findings.csv", "pairs.csv", "traits.csv", "examples.png"} <= {path.name for path in folder.iterdir()}
+
+
+def test_audit_finds_and_mends(home: Path, tmp_path: Path) -> None:
+    """With a copy across splits, and fakes as PNG: the split file mends the one, the written images the other too."""
+    root = synthetic.make(home / "faces", 60, 0)
+    shutil.copy(root / "Train" / "Real" / "00001.jpg", root / "Test" / "Real" / "x.jpg")
+    for path in list(root.glob("*/Fake/*.jpg")):
+        Image.open(path).save(path.with_suffix(".png"))
+        path.unlink()
+    before = {path: path.read_bytes() for path in root.rglob("*.*")}
+    typed = ["dataset=folder", f"dataset.root={root}", "dataset.image_size=48"]
+    done = deepfake("audit", *typed, "--fix", "--reencode", "--out", str(tmp_path / "out"), check=False)
+    assert done.returncode == 1
+    assert "faces is not fit to train on" in done.stdout
+    assert "1 images left out, 0 moved to another split" in done.stderr
+    assert {path: path.read_bytes() for path in root.rglob("*.*")} == before
+    again = deepfake("audit", *typed, f"dataset.split_file={tmp_path / 'out' / 'splits.csv'}", "--json", check=False)
+    told = json.loads(again.stdout)
+    assert again.returncode == 1
+    assert not any("in two splits" in finding["text"] for finding in told["findings"])
+    assert any("format" in finding["text"] for finding in told["findings"] if finding["severity"] == "error")
+    copy = ["dataset=folder", f"dataset.root={tmp_path / 'out' / 'images'}", "dataset.image_size=48"]
+    assert "images is fit to train on" in deepfake("audit", *copy).stdout
 
 
 def test_promote(finished_run: dict) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from deepfake import Detector, registry
 from deepfake.data.images import read
-from deepfake.detector import CARD_FILE, MODEL_FILE, UNSURE, Card, write
+from deepfake.detector import CARD_FILE, MODEL_FILE, UNSURE, Card, Prediction, write
 from deepfake.errors import ImageError, ModelError
 from deepfake.evaluation.calibration import check_band, choose_band, fit_temperature
 from deepfake.evaluation.views import views
@@ -311,3 +311,10 @@ def test_to_load_a_detector_takes_nothing_that_only_training_and_measuring_need(
     program = "import sys, deepfake.detector; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not {"sklearn", "scipy", "matplotlib", "tensorflow", "mlflow"} & set(done.stdout.split())
+
+
+def test_a_verdict_comes_with_its_reason() -> None:
+    sure = Prediction(0.93, "Fake", 0.5, unsure=(0.2, 0.8))
+    assert sure.reason("Fake") == "P(fake) is 93.0%; from 50.0% a picture looks rather fake."
+    unsure = Prediction(0.62, "Unsure", 0.5, unsure=(0.2, 0.8))
+    assert "from 20.0% to 80.0% this model has not been right often enough" in unsure.reason("Fake")

@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import pytest
+from PIL import Image
 
 from deepfake import experiment, leaderboard, registry, tracking
 from deepfake.config import CONF, compose
@@ -46,8 +49,9 @@ def test_every_epochs_metrics_are_recorded_once(finished_run: dict) -> None:
 
 
 def test_the_final_metrics_of_validation_and_test(finished_run: dict) -> None:
-    names = {name for name in finished_run["metrics"] if not name.startswith("epoch/")}
-    assert names == {f"{split}/{name}" for split in ("validation", "test") for name in FINAL}
+    for split in ("validation", "test"):
+        names = {name.partition("/")[2] for name in finished_run["metrics"] if name.startswith(split)}
+        assert names == FINAL | {"auc_low", "auc_high", "ece", "ece_before"}
 
 
 def test_every_setting_is_a_param(finished_run: dict, artifacts: Path) -> None:
@@ -57,11 +61,17 @@ def test_every_setting_is_a_param(finished_run: dict, artifacts: Path) -> None:
 
 
 def test_the_artifacts(artifacts: Path) -> None:
-    assert {path.stem for path in (artifacts / "plots").iterdir()} == {
+    assert {path.stem for path in (artifacts / "plots").glob("*.png")} == {
         "curves", "roc", "precision_recall", "confusion", "histogram", "augmented", "most_wrong",
+        "reliability", "evaluation", "explained",
     }  # fmt: skip
-    assert all(path.stat().st_size > 5000 for path in (artifacts / "plots").iterdir())
-    assert {path.name for path in (artifacts / "model").iterdir()} == {"deepfake_model.h5", "detector.json"}
+    assert all(path.stat().st_size > 5000 for path in (artifacts / "plots").glob("*.png"))
+    assert {path.name for path in (artifacts / "model").iterdir()} == {
+        "deepfake_model.h5", "detector.json", "model_card.md",
+    }  # fmt: skip
+    assert {"findings.csv", "pairs.csv", "traits.csv", "examples.png"} <= {
+        path.name for path in (artifacts / "audit").iterdir()
+    }
 
 
 def test_the_predictions_of_every_image(artifacts: Path, finished_run: dict) -> None:
@@ -112,9 +122,63 @@ def test_evaluate_gives_the_runs_own_numbers(finished_run: dict, small: list[str
         [sys.executable, "-m", "deepfake", "evaluate", finished_run["run_id"], "--json", *small[:2]],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    metrics = json.loads(done.stdout)
+    metrics = json.loads(done.stdout)["sets"][0]["metrics"]
     for name in FINAL:
         assert metrics[name] == pytest.approx(finished_run["metrics"][f"test/{name}"], abs=1e-3), name
+
+
+def test_a_run_measures_other_sets_and_degraded_images(
+    home: Path, small: list[str], make_faces: Callable[..., Path], tmp_path: Path
+) -> None:
+    """What is asked for is in the metrics, the artifacts and the model's own card."""
+    other = make_faces(tmp_path / "elsewhere", {".": 12})
+    asked = [f"evaluation.also=[{other}]", "evaluation.robustness=true", "evaluation.robustness_images=8"]
+    experiment.run(compose([*small, "trainer.epochs=1", *asked]))
+    (row,) = leaderboard.rows()
+    card = Detector.load(registry.fetch("champion")).card
+    assert row["metrics"]["also/elsewhere/auc"] == pytest.approx(card.sets[0]["auc"])
+    assert row["metrics"]["robustness/auc_ratio"] == pytest.approx(card.robustness["scalar"])
+    assert [len(pairs) for pairs in card.robustness["auc"].values()] == [5] * 6
+    plots = tracking.client().list_artifacts(row["run_id"], "plots")
+    assert {"evaluation.csv", "robustness Test.csv"} <= {Path(file.path).name for file in plots}
+
+
+def test_other_sets_are_looked_for_before_anything_is_trained(home: Path, small: list[str]) -> None:
+    with pytest.raises(DataError, match="there is no such folder"):
+        experiment.run(compose([*small, "evaluation.also=[/nowhere]"]))
+    assert leaderboard.rows() == []
+
+
+def test_a_run_on_data_that_give_the_label_away_warns_or_refuses(
+    home: Path, small: list[str], make_faces: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoilt = make_faces(tmp_path / "spoilt", {"Train": 48, "Validation": 24, "Test": 24})
+    for path in spoilt.glob("*/Fake/*.png"):
+        Image.open(path).save(path.with_suffix(".bmp"))
+        path.unlink()
+    typed = [*small, f"dataset.root={spoilt}", "trainer.epochs=1"]
+    experiment.run(compose(typed))
+    assert "format" in capsys.readouterr().out
+    assert any("format" in text for text in Detector.load(registry.fetch("champion")).card.data["findings"])
+    with pytest.raises(DataError, match="not fit to train on.*format"):
+        experiment.run(compose([*typed, "dataset.audit=refuse"]))
+    experiment.run(compose([*typed, "dataset.audit=off"]))
+    assert "format" not in capsys.readouterr().out
+
+
+def test_shuffled_labels_are_told_apart_by_chance_alone(
+    home: Path, small: list[str], make_faces: Callable[..., Path], tmp_path: Path
+) -> None:
+    """An AUC of 0.5 lies within the interval that is told."""
+    shuffled = make_faces(tmp_path / "shuffled", {"Train": 48, "Validation": 40, "Test": 60})
+    for split in sorted(shuffled.iterdir()):
+        pictures = [path.read_bytes() for path in sorted(split.rglob("*.png"))]
+        order = np.random.default_rng(0).permutation(len(pictures))
+        for path, number in zip(sorted(split.rglob("*.png")), order, strict=True):
+            path.write_bytes(pictures[number])
+    experiment.run(compose([*small, f"dataset.root={shuffled}"]))
+    (row,) = leaderboard.rows()
+    assert row["metrics"]["test/auc_low"] < 0.5 < row["metrics"]["test/auc_high"]
 
 
 def test_a_failed_run_is_failed(home: Path, small: list[str]) -> None:

@@ -10,6 +10,7 @@ from deepfake import experiment, leaderboard, registry, tracking
 from deepfake.config import compose
 from deepfake.detector import Detector
 from deepfake.errors import ModelError, TrackingError
+from deepfake.evaluation.bootstrap import Difference
 
 NAME = registry.MODEL_NAME
 
@@ -26,8 +27,8 @@ def alias(name: str) -> str | None:
     return str(aliases[name]) if name in aliases else None
 
 
-def always(auc: float) -> Callable[[Detector], float]:
-    return lambda detector: auc
+def better(probability: float) -> Callable[[Detector], Difference]:
+    return lambda champion: Difference(0.01, -0.02, 0.04, probability)
 
 
 def test_the_first_version_is_champion(run_id: str) -> None:
@@ -35,15 +36,16 @@ def test_the_first_version_is_champion(run_id: str) -> None:
 
 
 def test_a_better_one_becomes_champion(run_id: str) -> None:
-    registered = registry.register(run_id, NAME, 0.8, always(0.7))
+    registered = registry.register(run_id, NAME, 0.9, better(0.93))
     assert (registered.version, registered.alias) == ("2", "champion")
-    assert "validation AUC 0.8000 against 0.7000 of the champion, version 1" in registered.reason
+    assert "validation AUC +0.0100 against the champion, version 1" in registered.reason
+    assert "better with probability 0.93, 0.9 is asked" in registered.reason
     assert alias("champion") == "2"
 
 
-@pytest.mark.parametrize("auc", [0.7, 0.6])
-def test_one_that_is_not_better_becomes_challenger(run_id: str, auc: float) -> None:
-    assert registry.register(run_id, NAME, auc, always(0.7)).alias == "challenger"
+@pytest.mark.parametrize("probability", [0.9, 0.2])
+def test_one_that_may_be_better_by_luck_alone_becomes_challenger(run_id: str, probability: float) -> None:
+    assert registry.register(run_id, NAME, 0.9, better(probability)).alias == "challenger"
     assert (alias("champion"), alias("challenger")) == ("1", "2")
 
 
@@ -57,14 +59,14 @@ def test_the_champion_is_scored_on_the_new_runs_images(
 
 def test_a_champion_whose_files_are_gone_is_not_replaced_in_silence(run_id: str) -> None:
     shutil.rmtree(registry.fetch("champion"))
-    registered = registry.register(run_id, NAME, 0.99, always(0.5))
+    registered = registry.register(run_id, NAME, 0.9, better(1.0))
     assert registered.alias == "challenger"
     assert "cannot be compared" in registered.reason
     assert "promote" in registered.reason
 
 
 def test_promote_by_hand(run_id: str) -> None:
-    registry.register(run_id, NAME, 0.1, always(0.7))
+    registry.register(run_id, NAME, 0.9, better(0.1))
     assert registry.promote("2") == "2"
     assert (alias("champion"), alias("challenger")) == ("2", "1")
     assert registry.promote("challenger") == "1"

@@ -21,6 +21,7 @@ app.add_typer(runs.app, name="runs")
 app.command()(models.promote)
 app.command()(models.predict)
 app.command(context_settings={"ignore_unknown_options": True})(models.evaluate)
+app.command()(datasets.audit)
 app.add_typer(datasets.cache, name="cache")
 
 

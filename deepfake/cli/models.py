@@ -2,19 +2,29 @@
 
 import csv
 import json
+import math
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepfake.config import compose
-from deepfake.console import err, metrics_table, number, out, table
+from deepfake.config import Dataset, compose, folder_like, home
+from deepfake.console import err, number, out, robustness_table, sets_table, table
 from deepfake.errors import DeepfakeError, ImageError
 
+if TYPE_CHECKING:
+    from deepfake.data import Data
+
 MODEL_HELP = "A path, an MLflow URI, a version number, an alias or a run id."
+OVERRIDES_HELP = "As for run.py: dataset=folder dataset.root=DIR ..."
+ON_HELP = "Another folder: its Test split, or all of it where it has no splits. May be given again."
+TTA_HELP = "Look at each image four times: as it is, mirrored, enlarged, compressed."
+FIELDS = ("path", "p_fake", "verdict", "threshold", "spread", "error")
+DEGRADED = 500  # images of each class that are degraded, at most
 
 
 def promote(which: Annotated[str, typer.Argument(help="A version number, an alias or a run id.")]) -> None:
@@ -28,6 +38,7 @@ def promote(which: Annotated[str, typer.Argument(help="A version number, an alia
 def predict(
     paths: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
     model: Annotated[str, typer.Option(help=MODEL_HELP)] = "champion",
+    tta: Annotated[bool, typer.Option("--tta", help=TTA_HELP)] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV.")] = False,
 ) -> None:
@@ -36,52 +47,94 @@ def predict(
     if not files:
         raise DeepfakeError(f"no images in {', '.join(map(str, paths))}")
     detector = _load(model)
+    detector = detector.with_views() if tta else detector
     rows = (_row(path, outcome) for path, outcome in zip(files, detector.predict_each(files), strict=True))
     if as_json:
         for row in rows:
             print(json.dumps(row))
         return
     if as_csv:
-        writer = csv.DictWriter(sys.stdout, ["path", "p_fake", "verdict", "threshold", "error"])
+        writer = csv.DictWriter(sys.stdout, FIELDS)
         writer.writeheader()
         writer.writerows(rows)
         return
-    fake = detector.card.class_names[1]
-    shown = [[r["path"], number(r["p_fake"]), r["verdict"] or r["error"]] for r in rows]
-    table("", ["image", f"P({fake.lower()})", "verdict"], shown)
-    out.print(f"Threshold {detector.card.threshold:.3f}. A probability, not evidence: it can be wrong.")
+    fake, band = detector.card.class_names[1], detector.card.unsure
+    shown = [[r["path"], number(r["p_fake"]), number(r["spread"]), r["verdict"] or r["error"]] for r in rows]
+    columns = ["image", f"P({fake.lower()})", "±", "verdict"]
+    table("", columns if tta else columns[:2] + columns[3:], shown if tta else [row[:2] + row[3:] for row in shown])
+    unsure = f", Unsure from {band[0]:.3f} to {band[1]:.3f}" if band else ""
+    out.print(f"Threshold {detector.card.threshold:.3f}{unsure}. A probability, not evidence: it can be wrong.")
 
 
 def evaluate(
     model: Annotated[str, typer.Argument(help=MODEL_HELP)],
-    overrides: Annotated[list[str], typer.Argument(help="As for run.py: dataset=folder dataset.root=DIR ...")],
+    overrides: Annotated[list[str] | None, typer.Argument(help=OVERRIDES_HELP)] = None,
+    on: Annotated[list[Path] | None, typer.Option(help=ON_HELP)] = None,
     split: Annotated[str, typer.Option(help="Test, Validation, Train, or all images.")] = "Test",
+    tta: Annotated[bool, typer.Option("--tta", help=TTA_HELP)] = False,
+    robustness: Annotated[bool, typer.Option("--robustness", help="Also on images degraded in six ways.")] = False,
+    to: Annotated[Path | None, typer.Option("--out", help="Folder for the tables and plots.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """Measure any model on any labelled images, at the model's own threshold."""
+    """Measure any model on any labelled images, a row a set, at the model's own threshold."""
     from deepfake.config import SPLITS
-    from deepfake.data import load_splits
-    from deepfake.evaluation.metrics import compute
+    from deepfake.evaluation import report, sets
+    from deepfake.evaluation.robustness import measure
 
     wanted = {name.lower(): (name,) for name in SPLITS} | {"all": SPLITS}
     if split.lower() not in wanted:
         raise DeepfakeError(f"--split {split}: should be one of {', '.join(SPLITS)}, all")
-    settings = compose(overrides).dataset
+    settings = compose(overrides or []).dataset
     detector = _load(model)
+    detector = detector.with_views() if tta else detector
     settings = replace(settings, image_size=detector.card.input_size, resize=detector.card.resize)
-    data = load_splits(settings, wanted[split.lower()])
-    import numpy as np
-
-    labels = np.concatenate([part.labels for part in data.splits.values()])
-    scores = np.concatenate([detector.score(part.images) for part in data.splits.values()])
-    metrics = compute(labels, scores, detector.card.threshold)
+    chosen = _labelled(settings, wanted[split.lower()], on or [], bool(overrides) or not on)
+    cut = detector.card.threshold
+    rows, worn = [], {}
+    for name, data in chosen.items():
+        part = data.joined()
+        rows.append(sets.measure(name, part.labels, detector.score(part.images), part.groups, cut))
+        if robustness:
+            worn[name] = measure(detector.score, part.images, part.labels, cut, limit=DEGRADED, seed=0)
+    folder = to or home() / "mlruns" / "evaluations" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    report.write_measured(folder, rows, worn)
+    _keep(model, detector.card.run_id, folder)
     if as_json:
-        print(json.dumps({"images": len(labels), "fingerprint": data.fingerprint, **metrics}, indent=2))
+        prints = {name: data.fingerprint for name, data in chosen.items()}
+        told = [asdict(row) | {"fingerprint": prints[row.name]} for row in rows]
+        print(json.dumps(_finite({"sets": told, "robustness": {k: asdict(v) for k, v in worn.items()}}), indent=2))
         return
-    title = (
-        f"{detector.card.model} on {data.name}, {split}: {len(labels)} images, threshold {detector.card.threshold:.3f}"
-    )
-    metrics_table(title, {split: metrics})
+    sets_table(f"{detector.card.model}, threshold {cut:.3f}", rows)
+    for name, found in worn.items():
+        robustness_table(name, found)
+    out.print(f"All numbers and plots: {folder}", markup=False)
+
+
+def _labelled(settings: Dataset, splits: Sequence[str], folders: Sequence[Path], itself: bool) -> dict[str, "Data"]:
+    """Load the data set itself, if it is asked for, and other folders, each by its name."""
+    from deepfake.data import load_splits, load_test
+
+    found = [load_splits(settings, splits)] if itself else []
+    found += [load_test(folder_like(str(folder), settings), splits) for folder in folders]
+    names = [data.name for data in found]
+    return {data.name if names.count(data.name) == 1 else str(data.root): data for data in found}
+
+
+def _keep(model: str, run_id: str, folder: Path) -> None:
+    """Keep what was measured of a registered model with its run."""
+    if not Path(model).exists():
+        from deepfake import tracking
+
+        tracking.client().log_artifacts(run_id, str(folder), f"evaluations/{folder.name}")
+
+
+def _finite(tree: Any) -> Any:
+    """Replace nan, which JSON does not know, by null."""
+    if isinstance(tree, dict):
+        return {key: _finite(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_finite(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
 def _load(model: str) -> Any:
@@ -106,11 +159,12 @@ def _images(paths: Iterable[Path]) -> Iterator[Path]:
 def _row(path: Path, outcome: Any) -> dict[str, Any]:
     if isinstance(outcome, ImageError):
         err.print(f"{path}: {outcome}", markup=False, style="yellow")
-        return {"path": str(path), "p_fake": None, "verdict": None, "threshold": None, "error": str(outcome)}
+        return dict.fromkeys(FIELDS) | {"path": str(path), "error": str(outcome)}
     return {
         "path": str(path),
         "p_fake": round(outcome.p_fake, 6),
         "verdict": outcome.verdict,
         "threshold": round(outcome.threshold, 6),
+        "spread": round(outcome.spread, 6),
         "error": None,
     }

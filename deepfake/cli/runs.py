@@ -18,6 +18,7 @@ app = typer.Typer(help="The runs: list them, average them, compare two of them."
 
 RUN_HELP = "A run's id or its first characters, its version or an alias."
 WIDE = 100  # characters of a terminal that has room for one more column
+SPLITS = ("validation", "test")
 FEW = 3  # settings that have a column each
 WHERE_HELP = "Only runs like `augmentation=heavy`, `test/auc>0.7`, `seed!=3`; may be given again."
 
@@ -197,8 +198,8 @@ def _show_differences(pair: Sequence[dict[str, Any]]) -> None:
 def _show_metrics(pair: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
     """Print the metrics of both runs, a row a metric: Validation, then Test, each with the difference."""
     cells: dict[str, list[str]] = {}
-    for split in ("validation", "test"):
-        for metric in dict.fromkeys(name.partition("/")[2] for name in names):
+    for split in SPLITS:
+        for metric in dict.fromkeys(name.partition("/")[2] for name in names if name.startswith(SPLITS)):
             a, b = (row["metrics"].get(f"{split}/{metric}") for row in pair)
             apart = "" if a is None or b is None else f"{b - a:+.4f}"
             cells.setdefault(metric, [metric.replace("_", " ")]).extend([number(a), number(b), apart])

@@ -2,14 +2,14 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from deepfake.config import SPLITS, Dataset, SyntheticDataset
+from deepfake.config import SPLITS, Dataset, FolderDataset, SyntheticDataset
 from deepfake.data.cache import Decoded, Geometry, decode, default_folder
-from deepfake.data.index import ImageFile, draw_splits, scan, take
+from deepfake.data.index import ImageFile, draw_splits, read_splits, scan, take
 from deepfake.data.sources import locate
 from deepfake.errors import DataError
 
@@ -44,14 +44,23 @@ class Data:
         root: Folder to which the paths are relative.
         fingerprint: Hash of the content: of every file's bytes, label and split, whatever its name or place.
         splits: The splits by name.
-        unreadable: Path and reason of each file that was left out.
+        decoded: All their files, one split after the other, and what was learnt when they were read.
     """
 
     name: str
     root: Path
     fingerprint: str
     splits: dict[str, Split]
-    unreadable: list[tuple[str, str]]
+    decoded: Decoded
+
+    @property
+    def unreadable(self) -> list[tuple[str, str]]:
+        """Path and reason of each file that was left out."""
+        return self.decoded.unreadable
+
+    def joined(self) -> Split:
+        """Return all splits as one."""
+        return _as_split(self.decoded.files, self.decoded.images)
 
 
 def load(settings: Dataset) -> Data:
@@ -88,11 +97,43 @@ def load_splits(settings: Dataset, splits: Sequence[str]) -> Data:
         DataError: If it is not there, lacks one of the splits, or has too many unreadable files.
     """
     root = locate(settings)
+    files = _with_splits(scan(root, settings.class_names), root, settings)
+    return _decoded(settings, root, files, splits)
+
+
+def load_test(settings: FolderDataset, splits: Sequence[str] = ("Test",)) -> Data:
+    """Find, check and decode what a model can be measured on.
+
+    Args:
+        settings: The data set.
+        splits: Which splits, where it has any.
+
+    Returns:
+        Those splits, or, of a folder without splits, all its images, as Test.
+
+    Raises:
+        DataError: If it is not there, lacks one of the splits, or has too many unreadable files.
+    """
+    root = locate(settings)
     files = scan(root, settings.class_names)
-    if not files[0].split:
-        if isinstance(settings, SyntheticDataset):
+    if files[0].split:
+        return _decoded(settings, root, files, splits)
+    return _decoded(settings, root, [replace(file, split="Test") for file in files], ("Test",))
+
+
+def _with_splits(files: list[ImageFile], root: Path, settings: Dataset) -> list[ImageFile]:
+    if isinstance(settings, SyntheticDataset):
+        if not files[0].split:
             raise DataError(f"{root} is damaged: remove it, and it will be drawn anew")
-        files = draw_splits(files, settings.validation_fraction, settings.test_fraction, settings.split_seed)
+        return files
+    if settings.split_file:
+        return read_splits(files, Path(settings.split_file).expanduser())
+    if files[0].split:
+        return files
+    return draw_splits(files, settings.validation_fraction, settings.test_fraction, settings.split_seed)
+
+
+def _decoded(settings: Dataset, root: Path, files: list[ImageFile], splits: Sequence[str]) -> Data:
     files = [file for split in splits for file in files if file.split == split]
     for split in splits:
         if not any(file.split == split for file in files):
@@ -103,7 +144,7 @@ def load_splits(settings: Dataset, splits: Sequence[str]) -> Data:
     decoded = decode(root, files, geometry, default_folder(), settings.cache_limit)
     _check_unreadable(decoded, root, settings.max_unreadable)
     name = settings.name if settings.name != "folder" else root.name
-    return Data(name, root, _fingerprint(decoded), _by_split(decoded, splits), decoded.unreadable)
+    return Data(name, root, _fingerprint(decoded), _by_split(decoded, splits), decoded)
 
 
 def _check_unreadable(decoded: Decoded, root: Path, allowed: float) -> None:
@@ -125,12 +166,16 @@ def _fingerprint(decoded: Decoded) -> str:
 def _by_split(decoded: Decoded, splits: Sequence[str]) -> dict[str, Split]:
     found, start = {}, 0
     for name in splits:  # the files are in the order of the splits, so each split is a slice
-        files: list[ImageFile] = [file for file in decoded.files if file.split == name]
-        found[name] = Split(
-            images=decoded.images[start : start + len(files)],
-            labels=np.array([file.label for file in files], np.int64),
-            paths=[file.path for file in files],
-            groups=[file.group for file in files],
-        )
+        files = [file for file in decoded.files if file.split == name]
+        found[name] = _as_split(files, decoded.images[start : start + len(files)])
         start += len(files)
     return found
+
+
+def _as_split(files: Sequence[ImageFile], images: np.ndarray) -> Split:
+    return Split(
+        images=images,
+        labels=np.array([file.label for file in files], np.int64),
+        paths=[file.path for file in files],
+        groups=[file.group for file in files],
+    )

@@ -26,12 +26,15 @@ from tqdm import tqdm
 
 from deepfake import threads
 from deepfake.config import home
+from deepfake.data import duplicates, traits
 from deepfake.data.images import read, square
 from deepfake.data.index import ImageFile
 from deepfake.errors import DataError, ImageError
 
-FORMAT = 2  # raise it when the same files would give other pixels, or a cache other files
+FORMAT = 3  # raise it when the same files would give other pixels, or a cache other files
 SAMPLE = 64  # images whose checksum is compared each time a cache is opened
+MAPPED = ("pixels", "thumbnails")  # .u8, mapped into memory
+TABLES = ("files.csv", "traits.npy")  # read whole
 DAMAGE = (OSError, ValueError, LookupError, TypeError)  # what reading a cache raises where it is not whole
 
 
@@ -52,12 +55,28 @@ class Decoded:
         files: The N files that could be read, in the order of `images`.
         hashes: SHA-256 of each file's content.
         unreadable: Path and reason of each file that could not be read.
+        traits: Shape (N, traits), float32: what each file shows besides the face, as `traits.measure` finds it.
+        thumbnails: Shape (N, 64, 64), uint8, grey, mapped from the disk, as `duplicates.thumbnail` makes them.
+        place: The cache's folder.
     """
 
     images: np.ndarray
     files: list[ImageFile]
     hashes: list[str]
     unreadable: list[tuple[str, str]]
+    traits: np.ndarray
+    thumbnails: np.ndarray
+    place: Path
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """What is kept of a file: its SHA-256, pixels in their square, thumbnail and traits."""
+
+    digest: str
+    pixels: np.ndarray
+    thumbnail: np.ndarray
+    traits: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -178,59 +197,78 @@ def _build(place: Path, root: Path, files: Sequence[ImageFile], geometry: Geomet
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     shape = (len(files), geometry.size, geometry.size, 3)
-    _check_room(place.parent, int(np.prod(shape)))
+    _check_room(place.parent, int(np.prod(shape)) + len(files) * duplicates.SIDE**2)
     results: list[tuple[str, str, int]] = []
+    measured: list[np.ndarray] = []
 
-    def load(file: ImageFile) -> tuple[str, np.ndarray | str]:
+    def load(file: ImageFile) -> _Loaded | str:
         try:
             content = (root / file.path).read_bytes()
+            return _load(content, geometry)
         except OSError as error:
-            return "", error.strerror or "cannot be read"
-        try:
-            pixels = square(read(content), geometry.size, geometry.resize)
-            return hashlib.sha256(content).hexdigest(), np.ascontiguousarray(pixels)
+            return error.strerror or "cannot be read"
         except ImageError as error:
-            return "", str(error)
+            return str(error)
 
-    with (partial / "pixels.u8").open("wb") as pixels, ThreadPoolExecutor(threads.count()) as pool:
+    pixels, small = (partial / "pixels.u8").open("wb"), (partial / "thumbnails.u8").open("wb")
+    with pixels, small, ThreadPoolExecutor(threads.count()) as pool:
         # Mapping in slices bounds the memory: a pool would otherwise decode far ahead of the disk.
         loaded = (item for part in _slices(files, 512) for item in pool.map(load, part))
-        for digest, outcome in tqdm(loaded, "Decoding images", len(files), unit=" images", leave=False, disable=None):
+        for outcome in tqdm(loaded, "Decoding images", len(files), unit=" images", leave=False, disable=None):
             if isinstance(outcome, str):
                 results.append(("", outcome, 0))
             else:
-                results.append((digest, "", zlib.crc32(outcome)))
-                pixels.write(outcome)
-        pixels.flush()
-        os.fsync(pixels.fileno())
+                results.append((outcome.digest, "", zlib.crc32(outcome.pixels)))
+                measured.append(outcome.traits)
+                pixels.write(outcome.pixels)
+                small.write(outcome.thumbnail)
+        for file in (pixels, small):
+            file.flush()
+            os.fsync(file.fileno())
+    np.save(partial / "traits.npy", np.array(measured, np.float32).reshape(-1, len(traits.NAMES)))
     with (partial / "files.csv").open("w", newline="", encoding="utf-8") as table:
         csv.writer(table).writerows(results)
-    stat = (partial / "pixels.u8").stat()
     meta = {
         "root": str(root).encode(errors="replace").decode(),  # to be shown, so whatever its name, it can be printed
         **asdict(geometry),
-        "shape": [sum(bool(digest) for digest, _, _ in results), *shape[1:]],
-        "pixels": [stat.st_size, stat.st_mtime_ns],
-        "files": zlib.crc32((partial / "files.csv").read_bytes()),
+        "shape": [len(measured), *shape[1:]],
+        **{name: _stamp(partial / f"{name}.u8") for name in MAPPED},
+        **{name: zlib.crc32((partial / name).read_bytes()) for name in TABLES},
     }
     (partial / "meta.json").write_text(json.dumps(meta))
     partial.rename(place)
 
 
+def _load(content: bytes, geometry: Geometry) -> _Loaded:
+    picture = read(content)
+    return _Loaded(
+        digest=hashlib.sha256(content).hexdigest(),
+        pixels=np.ascontiguousarray(square(picture, geometry.size, geometry.resize)),
+        thumbnail=np.ascontiguousarray(duplicates.thumbnail(picture)),
+        traits=traits.measure(content, picture),
+    )
+
+
+def _stamp(path: Path) -> list[int]:
+    """Return what shows that a large file was not changed: its size and time of change."""
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
 def _open(place: Path, files: Sequence[ImageFile], geometry: Geometry) -> Decoded:
     """Map a cache; raises one of `DAMAGE` if it is not there, or not as it was built."""
     meta = json.loads((place / "meta.json").read_text())
-    stat = (place / "pixels.u8").stat()
-    table = (place / "files.csv").read_bytes()
-    if meta["files"] != zlib.crc32(table) or meta["pixels"] != [stat.st_size, stat.st_mtime_ns]:
+    tables = {name: (place / name).read_bytes() for name in TABLES}
+    changed = any(meta[name] != zlib.crc32(content) for name, content in tables.items())
+    if changed or any(meta[name] != _stamp(place / f"{name}.u8") for name in MAPPED):
         raise ValueError("changed since it was built")
-    rows = list(csv.reader(io.StringIO(table.decode(), newline="")))
+    rows = list(csv.reader(io.StringIO(tables["files.csv"].decode(), newline="")))
     both = list(zip(files, rows, strict=True))
     whole = [(digest, int(checksum)) for digest, _, checksum in rows if digest]
     shape = (len(whole), geometry.size, geometry.size, 3)
     if meta["shape"] != list(shape):
         raise ValueError("not the shape it should have")
-    images = np.memmap(place / "pixels.u8", np.uint8, "r", shape=shape) if whole else np.zeros(shape, np.uint8)
+    images = _map(place / "pixels.u8", shape)
     for number in np.linspace(0, len(whole) - 1, min(SAMPLE, len(whole)), dtype=int):
         if zlib.crc32(images[number]) != whole[number][1]:
             raise ValueError("not the pixels that were decoded")
@@ -241,7 +279,14 @@ def _open(place: Path, files: Sequence[ImageFile], geometry: Geometry) -> Decode
         files=[file for file, (digest, _, _) in both if digest],
         hashes=[digest for digest, _ in whole],
         unreadable=[(file.path, reason) for file, (digest, reason, _) in both if not digest],
+        traits=np.load(io.BytesIO(tables["traits.npy"])),
+        thumbnails=_map(place / "thumbnails.u8", (len(whole), duplicates.SIDE, duplicates.SIDE)),
+        place=place,
     )
+
+
+def _map(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    return np.memmap(path, np.uint8, "r", shape=shape) if shape[0] else np.zeros(shape, np.uint8)
 
 
 def _entry(place: Path) -> Entry:

@@ -126,6 +126,30 @@ def draw_splits(files: list[ImageFile], validation: float, test: float, seed: in
     return [replace(file, split=split_of[file.group]) for file in files]
 
 
+def read_splits(files: list[ImageFile], table: Path) -> list[ImageFile]:
+    """Keep the files that a table names, in the splits that it gives them.
+
+    Args:
+        files: The files of a data set.
+        table: CSV of `path,split`.
+
+    Returns:
+        Those files, in their order.
+
+    Raises:
+        DataError: If the table is not there, is not such a table, or names a file that is not there.
+    """
+    rows = _read_table(table, ("path", "split"))
+    split_of = {path: SPLIT_NAMES.get(_plain(split), "") for path, split in rows}
+    for path, split in rows:
+        if not split_of[path]:
+            raise DataError(f"{table}: {path} is in split {split}, which is none of {', '.join(SPLITS)}")
+    missing = sorted(split_of.keys() - {file.path for file in files})
+    if missing:
+        raise DataError(f"{table}: {len(missing)} of its {len(rows)} images are not in the data set, like {missing[0]}")
+    return [replace(file, split=split_of[file.path]) for file in files if file.path in split_of]
+
+
 def take(files: list[ImageFile], limit: int) -> list[ImageFile]:
     """Keep at most `limit` images of each class in each split; a smaller limit keeps a part of a larger one's."""
     kept: dict[tuple[str, int], int] = {}
@@ -179,12 +203,20 @@ def _with_groups(files: list[ImageFile], root: Path, base: tuple[str, ...]) -> l
     for folder in dict.fromkeys([root, root.joinpath(*base)]):
         table = folder / "groups.csv"
         if table.is_file():
-            with table.open(newline="", encoding="utf-8") as lines:
-                rows = csv.DictReader(lines)
-                if rows.fieldnames is None or not {"path", "group"} <= set(rows.fieldnames):
-                    raise DataError(f"{table}: its first line should be path,group")
-                prefix = folder.relative_to(root).as_posix()
-                prefix = "" if prefix == "." else prefix + "/"
-                groups = {prefix + row["path"]: row["group"] for row in rows}
+            prefix = folder.relative_to(root).as_posix()
+            prefix = "" if prefix == "." else prefix + "/"
+            groups = {prefix + path: group for path, group in _read_table(table, ("path", "group"))}
             return [replace(file, group=groups.get(file.path, file.path)) for file in files]
     return files
+
+
+def _read_table(table: Path, columns: tuple[str, str]) -> list[tuple[str, str]]:
+    """Read two columns of a CSV file."""
+    try:
+        with table.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
+            rows = csv.DictReader(lines)
+            if rows.fieldnames is None or not set(columns) <= set(rows.fieldnames):
+                raise DataError(f"{table}: its first line should be {','.join(columns)}")
+            return [(row[columns[0]], row[columns[1]] or "") for row in rows]
+    except OSError as error:
+        raise DataError(f"{table} cannot be read: {error.strerror}") from None

@@ -28,7 +28,7 @@ class Measured:
         threshold: The score from which an image is called Fake.
         metrics: Of the images, as of `metrics.compute`.
         intervals: Ends of the metrics' 95 % intervals, as of `bootstrap.intervals`.
-        by_group: The metrics of the groups, each judged by its mean P(fake); None where groups are not known.
+        by_group: The metrics of the groups, each judged by its mean P(fake); None where no group has several frames.
         by_group_intervals: Theirs.
     """
 
@@ -68,6 +68,8 @@ def measure(name: str, labels: np.ndarray, scores: np.ndarray, groups: Sequence[
         return Measured(name, len(scores), None, threshold, *of_images, None, None)
     halves = [f"{label} {group}" for label, group in zip(labels, groups, strict=True)]
     _, first, half = np.unique(halves, return_index=True, return_inverse=True)
+    if len(first) == len(labels):  # one frame of each, so there is nothing to average
+        return Measured(name, len(scores), count, threshold, *of_images, None, None)
     means = np.bincount(half, scores) / np.bincount(half)
     labels, names = labels[first], names[first]
     of_groups = metrics.compute(labels, means, threshold), intervals(labels, means, threshold, names)

@@ -169,6 +169,7 @@ def one_image() -> np.ndarray:
 def peak_memory(turn: Turn, file: Path, images: int, steps: int) -> None:
     """Train on random rows of a large file of pixels; the result is the most memory that the process held, in bytes."""
     from deepfake.data import Data, Split
+    from deepfake.data.cache import Decoded
 
     config = configure(file, "augmentation=standard", "trainer.epochs=1", f"trainer.limit_batches={steps}")
     size = config.dataset.image_size
@@ -178,7 +179,8 @@ def peak_memory(turn: Turn, file: Path, images: int, steps: int) -> None:
     names = [str(number) for number in range(images)]
     train = Split(pixels, np.arange(images) % 2, names, names)
     few = Split(pixels[:8], train.labels[:8], names[:8], names[:8])
-    data = Data("sparse", file.parent, "", {"Train": train, "Validation": few, "Test": few}, [])
+    nothing = Decoded(pixels, [], [], [], np.zeros(0), np.zeros(0), file)
+    data = Data("sparse", file.parent, "", {"Train": train, "Validation": few, "Test": few}, nothing)
     _train(config, data, lambda *_: None)
     held = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     turn(1024 * int(held.split()[1]))

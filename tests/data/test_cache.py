@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+from deepfake.data import duplicates, traits
 from deepfake.data.cache import Decoded, Geometry, clear, decode, entries, read_rows
 from deepfake.data.images import read
 from deepfake.data.index import scan
 from deepfake.errors import DataError
 
 SIZE = 24
-BYTES = 12 * SIZE * SIZE * 3  # of the pixels of one cache
+BYTES = 12 * (SIZE * SIZE * 3 + 64 * 64)  # of the pixels and thumbnails of one cache
 
 
 @pytest.fixture
@@ -61,6 +62,14 @@ def change_a_hash(cache: Path) -> None:
     (cache / "files.csv").write_text(("0" if text[0] == "1" else "1") + text[1:])
 
 
+def cut_the_thumbnails(cache: Path) -> None:
+    os.truncate(cache / "thumbnails.u8", 64 * 64)
+
+
+def lose_the_traits(cache: Path) -> None:
+    (cache / "traits.npy").unlink()
+
+
 def lose_the_hashes(cache: Path) -> None:
     (cache / "files.csv").unlink()
 
@@ -90,6 +99,8 @@ def write_another_description(cache: Path) -> None:
         copy_the_pixels,
         change_a_pixel_unseen,
         change_a_hash,
+        cut_the_thumbnails,
+        lose_the_traits,
         lose_the_hashes,
         lose_the_description,
         cut_the_description,
@@ -123,6 +134,15 @@ def test_files_and_pixels_go_together(root: Path, folder: Path) -> None:
     assert len(rows) == 12
     assert sum(bool(digest) for digest, _, _ in rows) == 11
     assert ["", "an empty file", "0"] in rows
+
+
+def test_traits_and_thumbnails_are_kept_with_the_pixels(root: Path, folder: Path) -> None:
+    for _ in range(2):
+        found = decoded(root, folder)
+        for file, small, row in zip(found.files, found.thumbnails, found.traits, strict=True):
+            content = (root / file.path).read_bytes()
+            assert np.array_equal(small, duplicates.thumbnail(read(content)))
+            np.testing.assert_array_equal(row, traits.measure(content, read(content)))
 
 
 def test_a_data_set_without_one_readable_image(root: Path, folder: Path) -> None:

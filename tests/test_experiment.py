@@ -162,6 +162,7 @@ def test_a_run_on_data_that_give_the_label_away_warns_or_refuses(
     assert any("format" in text for text in Detector.load(registry.fetch("champion")).card.data["findings"])
     with pytest.raises(DataError, match="not fit to train on.*format"):
         experiment.run(compose([*typed, "dataset.audit=refuse"]))
+    capsys.readouterr()
     experiment.run(compose([*typed, "dataset.audit=off"]))
     assert "format" not in capsys.readouterr().out
 

@@ -34,10 +34,9 @@ if TYPE_CHECKING:
 
 Explain = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-# Cells along a side that a map has at least. The 4 x 4 of MobileNetV3's and MesoNet's last maps are too coarse to look
-# at, and each of MobileNetV3's sees the whole picture: hiding what they mark is no better than chance. Earlier layers
-# are more faithful still, but at last show single pixels.
-CELLS = 12
+# Cells along a side: of the layer that is explained, at least, and of the map, at most. Deep layers see the whole
+# picture in every cell and say little of where; early ones say it of single pixels, which are summed to be seen.
+CELLS, GRID = 24, 16
 HIDDEN = 0.2  # share of a picture that `deletion` hides
 BLUR = 1 / 16  # sigma relative to the picture's side
 DRAWS = 5
@@ -92,8 +91,9 @@ def explainer(model: "keras.Model") -> Explain:
         features, logit = inner(tf.cast(batch, model.inputs[0].dtype), training=False)
         evidence = tf.where(fake, logit[:, 0], -logit[:, 0])
         product = features * tf.gradients(evidence, features)[0]
-        heat = tf.nn.relu(tf.reduce_sum(product, axis=-1, keepdims=True))
-        heat = tf.image.resize(heat, shape)[..., 0]
+        heat = tf.reduce_sum(product, axis=-1, keepdims=True)
+        heat = tf.image.resize(heat, np.minimum(heat.shape[1:3], GRID), "area")  # for and against, balanced
+        heat = tf.image.resize(tf.nn.relu(heat), shape)[..., 0]
         return tf.math.divide_no_nan(heat, tf.reduce_max(heat, axis=(1, 2), keepdims=True))
 
     def explain(images: np.ndarray, fake: np.ndarray) -> np.ndarray:

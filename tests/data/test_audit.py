@@ -53,8 +53,13 @@ def keep(pixels: np.ndarray) -> np.ndarray:
     return pixels
 
 
+def levelled(pixels: np.ndarray) -> np.ndarray:
+    """From black to white, as many cameras and editors do."""
+    return cv2.normalize(pixels, None, 0, 255, cv2.NORM_MINMAX)
+
+
 def brighter(pixels: np.ndarray) -> np.ndarray:
-    return cv2.add(pixels, (3, 3, 3, 0))
+    return cv2.add(levelled(pixels), (3, 3, 3, 0))
 
 
 def watermarked(pixels: np.ndarray) -> np.ndarray:
@@ -106,7 +111,7 @@ def test_a_copy_of_a_train_image_in_test(root: Path, copy: Callable[[np.ndarray]
 
 def test_a_picture_that_is_real_and_fake(root: Path) -> None:
     shutil.copy(root / "Train" / "Real" / "00003.jpg", root / "Train" / "Fake" / "x.jpg")
-    assert "as Real and as Fake: one of the labels is wrong (1 the same file)" in told(audited(root))
+    assert "one of the labels is wrong" in told(audited(root))
 
 
 def test_frames_of_one_video_in_train_and_test(root: Path) -> None:
@@ -119,7 +124,7 @@ def test_frames_of_one_video_in_train_and_test(root: Path) -> None:
         writer = csv.DictWriter(table, ["path", "group"])
         writer.writeheader()
         writer.writerows(rows)
-    assert f"more than one split, like {one['group']} in Train and Test" in told(audited(root))
+    assert f"in more than one split, like {one['group']} in Train and Test" in told(audited(root))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +138,7 @@ def test_frames_of_one_video_in_train_and_test(root: Path) -> None:
     ],
 )
 def test_what_tells_the_label_without_the_face(root: Path, how: Callable, suffix: str, word: str) -> None:
-    change(root, "*/Real/*.jpg", keep)
+    change(root, "*/Real/*.jpg", levelled if how is brighter else keep)
     change(root, "*/Fake/*.jpg", how, suffix)
     found = audited(root)
     assert not found.fit
@@ -153,7 +158,7 @@ def test_unreadable_files_and_unequal_classes(root: Path) -> None:
     lax = settings(root, "dataset.max_unreadable=1")
     found = audit(load_splits(lax, SPLITS), settings(root))
     assert "Test has 25 images of Real and only 2 of Fake" in told(found, "warning")
-    assert "9 of 286 files cannot be read, like Train/Real/broken0.jpg" in told(found, "note")
+    assert "9 files of 286 cannot be read, like Train/Real/broken0.jpg" in told(found, "note")
     for path in (root / "Test" / "Fake").glob("*.jpg"):
         path.unlink()
     (root / "Test" / "Fake" / "x.jpg").write_bytes(b"text")

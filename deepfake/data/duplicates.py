@@ -8,7 +8,7 @@ Each of three steps looks at fewer pairs, more closely:
    2011, "Product Quantization for Nearest Neighbor Search"), under a metric learnt from the images (Fisher 1936).
 2. *Alignment.* The rectangle is moved until it shows what the other picture shows, by Gauss-Newton steps (Lucas and
    Kanade 1981) over ever finer frequencies.
-3. *Decision.* The correlation of what then lies on each other is the similarity. Brightness and contrast drop out of it.
+3. *Decision.* The correlation of what then lies on each other is the similarity. Brightness and contrast drop out.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -134,7 +134,8 @@ def search(pictures: Array) -> Candidates:
     grid = _grid()
     metric = _metric(pictures, grid, rng)
     parts = np.concatenate(_in_parallel(lambda some: _describe(some, grid) @ metric, _chunks(pictures)))
-    mirrors = np.concatenate(_in_parallel(lambda some: _describe(some[:, :, ::-1], grid[:1]) @ metric, _chunks(pictures)))
+    mirrored = pictures[:, :, ::-1]
+    mirrors = np.concatenate(_in_parallel(lambda some: _describe(some, grid[:1]) @ metric, _chunks(mirrored)))
     wholes = np.concatenate([parts[:, :1], mirrors], 1)  # the grid's first rectangle is the whole picture
     whole, part, mirrored = _look_up(wholes, parts, rng)
 
@@ -170,8 +171,8 @@ def _metric(pictures: Array, grid: Array, rng: Generator) -> Array:
     """Learn in which coarse waves pictures differ more than a rectangle does from the nearest one of the grid.
 
     Returns:
-        Fisher's discriminant directions, shape (COARSE**2, DIMENSIONS), float32. Along each of them, a rectangle differs
-        from the grid's nearest one by 1 on average.
+        Fisher's discriminant directions, shape (COARSE**2, DIMENSIONS), float32. Along each of them, a rectangle
+        differs from the grid's nearest one by 1 on average.
     """
     sides = np.minimum(rng.uniform(grid[-1, 2], 1, (40, 1)) * np.exp(rng.uniform(-0.05, 0.05, (40, 1)) * [1, -1]), 1)
     drawn = np.concatenate([rng.uniform(0, 1, (40, 2)) * (1 - sides), sides], 1).astype("f4")
@@ -195,8 +196,8 @@ def _look_up(wholes: Array, parts: Array, rng: Generator) -> tuple[Array, Array,
         rng: Draws the cells.
 
     Returns:
-        Index of a picture, index of another one, and 1 where that is near the mirror image of the first, else 0; each of
-        shape (M,).
+        Index of a picture, index of another one, and 1 where that is near the mirror image of the first, else 0; each
+        of shape (M,).
     """
     asked, points = wholes.reshape(-1, DIMENSIONS), parts.reshape(-1, DIMENSIONS)
     centres = _centres(points, rng)
@@ -253,7 +254,7 @@ def _centres(points: Array, rng: Generator) -> Array:
 
 
 def _nearest(points: Array, centres: Array, count: int) -> Array:
-    """Return the `count` nearest centres of each point, in any order, shape (n, count), or fewer where there are fewer."""
+    """Return the `count` nearest centres of each point, in any order, (n, count), or fewer where there are fewer."""
     half = np.square(centres).sum(1) / 2
     return np.concatenate(_in_parallel(lambda some: _smallest(half - some @ centres.T, count), _chunks(points)))
 
@@ -317,7 +318,8 @@ def _step(wholes: Array, others: Array, place: Array, count: int) -> tuple[Array
     across, down = _waves(inner, count)
     # Natural pictures have less of a wave in proportion to its frequency (Field 1987): all frequencies are to count.
     weight = np.hypot(*np.mgrid[:count, :count]).astype("f4")
-    wanted = (down[:, 0] @ wholes.astype("f4") @ across[:, 0].transpose(0, 2, 1) * weight).reshape(len(place), count**2, 1)
+    wanted = down[:, 0] @ wholes.astype("f4") @ across[:, 0].transpose(0, 2, 1) * weight
+    wanted = wanted.reshape(len(place), count**2, 1)
     shown = (_with_slopes(others, outer, count) * weight).reshape(len(place), 5, count**2)
     # Least squares: wanted = contrast * (shown + move * slopes), with all columns scaled to unit length.
     length = np.linalg.norm(shown, axis=2, keepdims=True) + 1e-6

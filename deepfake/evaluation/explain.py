@@ -85,13 +85,13 @@ def explainer(model: "keras.Model") -> Explain:
     import keras
     import tensorflow as tf
 
-    inner = keras.Model(model.input, [feature_layer(model).output, _logit(model)])
+    inner = keras.Model(model.input, [_logit(model), feature_layer(model).output])
     _, *shape, channels = model.input_shape
     pixels = tf.TensorSpec((None, *shape, channels), tf.uint8)
 
     @tf.function(input_signature=[pixels, tf.TensorSpec((None,), tf.bool)])
     def forward(batch: "tf.Tensor", fake: "tf.Tensor") -> "tf.Tensor":
-        features, logit = inner(tf.cast(batch, model.inputs[0].dtype), training=False)
+        logit, features = inner(tf.cast(batch, model.inputs[0].dtype), training=False)
         evidence = tf.where(fake, logit[:, 0], -logit[:, 0])
         product = features * tf.gradients(evidence, features)[0]
         heat = tf.reduce_sum(product, axis=-1, keepdims=True)
@@ -112,7 +112,7 @@ def feature_layer(model: "keras.Model") -> "keras.Layer":
 
     It is the last of those that all of the picture goes through, with no branch past it, and that have at least `CELLS`
     cells along a side, or else as many as there are. At 128 px that is cnn's last pooling (30 x 30), and in the rest of
-    the model group a layer of 31 x 31 or 32 x 32, of which the deep networks halve the side two or three times more.
+    the model group a layer of 31 x 31 or 32 x 32, which the deep networks halve two or three times more.
 
     Args:
         model: A functional model.
@@ -231,14 +231,14 @@ def most_confident(
     surest = np.argsort(np.where(fake, -scores, scores), kind="stable")
     kinds = [surest[(labels[surest] == label) & (fake[surest] == called)][:EACH] for label, called in KINDS]
     kinds = [kind for kind in kinds if len(kind)]
-    columns = max(map(len, kinds), default=0)
+    columns = max(map(len, kinds), default=1)
     places = np.array([[*kind, *[-1] * (columns - len(kind))] for kind in kinds], int).ravel()  # -1: left white
     chosen = places[places >= 0]
     seen = read_rows(images, chosen)
     tiles = np.full((len(places), 2 * seen.shape[1], *seen.shape[2:]), 255, np.uint8)
     tiles[places >= 0] = np.concatenate([seen, overlay(seen, explain(seen, fake[chosen]))], axis=1)
     captions = [_caption(labels[i], fake[i], scores[i], class_names) if i >= 0 else "" for i in places]
-    return plots.sheet(tiles, captions, "The surest verdicts, right and wrong, and what speaks for them")
+    return plots.sheet(tiles, captions, "The surest verdicts, right and wrong, and what speaks for them", columns)
 
 
 def _logit(model: "keras.Model") -> "keras.KerasTensor":

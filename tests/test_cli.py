@@ -239,18 +239,18 @@ def test_caches_are_listed(caches: Path, faces: Path, monkeypatch: pytest.Monkey
     shown = deepfake("cache").stdout
     header, newest, oldest = [line.split() for line in shown.splitlines() if "px" in line or str(faces) in line]
     assert header == ["key", "data", "set", "images", "px", "resize", "MB", "last", "used"]
-    assert newest[1:6] == [str(faces), "192", "32", "squash", "0.6"]
-    assert oldest[1:6] == [str(faces), "192", "16", "squash", "0.2"]
-    assert f"0.8 MB in {caches}" in shown
+    assert newest[1:6] == [str(faces), "192", "32", "squash", "1.4"]
+    assert oldest[1:6] == [str(faces), "192", "16", "squash", "1.0"]
+    assert f"2.4 MB in {caches}" in shown
 
 
 def test_caches_are_cleared_but_for_one_that_is_being_built(caches: Path) -> None:
     oldest, newest = [entry.key[:8] for entry in entries(caches)]
-    assert "0.2 MB freed" in deepfake("cache", "clear", oldest).stdout
+    assert "1.0 MB freed" in deepfake("cache", "clear", oldest).stdout
     (lock,) = caches.glob(f"{newest}*.lock")
     with FileLock(lock):
         assert f"{newest} stays" in deepfake("cache", "clear").stdout
-    assert "0.6 MB freed" in deepfake("cache", "clear").stdout
+    assert "1.4 MB freed" in deepfake("cache", "clear").stdout
     assert f"No caches in {caches}" in deepfake("cache", "show").stdout
 
 

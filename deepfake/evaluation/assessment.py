@@ -158,7 +158,7 @@ def conclusions(assessment: Assessment, class_names: Sequence[str]) -> list[str]
             f"verdicts are right on Test ({band.certainty:.0%} asked), {held.coverage:.0%} of the images get one"
         )
     lines.append(
-        f"Heat maps: hiding what they mark takes back more of the verdict than hiding as much elsewhere in "
+        f"Heat maps: hiding what they mark costs more than hiding as much elsewhere in "
         f"{assessment.deletion.share:.0%} of the pictures (chance: 50%)"
     )
     if assessment.robustness:

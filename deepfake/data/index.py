@@ -64,7 +64,7 @@ def scan(root: Path, class_names: Sequence[str]) -> list[ImageFile]:
         DataError: If the folder is not there, holds no labelled images, or holds several data sets.
     """
     if not root.is_dir():
-        raise DataError(f"dataset.root={root}: there is no such folder")
+        raise DataError(f"{root}: there is no such folder of images")
     names = {_plain(name): label for label, name in enumerate(class_names)}
     bases: dict[tuple[str, ...], list[ImageFile]] = {}
     for path in _images_below(root):

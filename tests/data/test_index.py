@@ -72,7 +72,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"dataset\.root=.*nowhere: there is no such folder"):
+    with pytest.raises(DataError, match="nowhere: there is no such folder"):
         scan(tmp_path / "nowhere", NAMES)
 
 

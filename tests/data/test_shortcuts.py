@@ -147,6 +147,7 @@ def test_one_size_between_two_others_is_found(photos: list[Pixels], labels: np.n
     sides = [96 if label else (92, 100)[number % 2] for number, label in enumerate(labels)]
     files = [encode(cv2.resize(photo, (side, side))) for photo, side in zip(photos, sides, strict=True)]
     report = inspect(files, labels)
+    assert report == inspect(files, labels)  # the same data, the same report
     assert report.shortcuts[0].name == "width"
     assert report.by_trait["width"] == 1.0
 
@@ -165,6 +166,15 @@ def test_photographs_alike_in_both_classes_are_fit(photos: list[Pixels], labels:
     assert report.by_trait["file format"] == report.by_trait["width"] == 0.5
 
 
+def test_faces_that_are_blurred_are_what_a_detector_is_for(photos: list[Pixels], labels: np.ndarray) -> None:
+    face = cv2.ellipse(np.zeros((96, 96, 1)), (48, 46), (26, 34), 0, 0, 360, 1, -1)
+    blurred = [np.where(face, cv2.GaussianBlur(photo, None, 1), photo) for photo in photos]
+    files = [encode(blurred[i] if label else photos[i]) for i, label in enumerate(labels)]
+    report = inspect(files, labels)
+    assert report.by_trait["noise"] > 0.65
+    assert report.shortcuts == []
+
+
 def test_what_differs_alike_in_both_classes_tells_nothing(photos: list[Pixels], labels: np.ndarray) -> None:
     rng = np.random.default_rng(4)
     kinds = [
@@ -176,7 +186,7 @@ def test_what_differs_alike_in_both_classes_tells_nothing(photos: list[Pixels], 
     assert inspect([kinds[rng.integers(4)](photo) for photo in photos], labels).shortcuts == []
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(5))
 def test_chance_is_no_shortcut_in_twenty_images_of_each_class(photos: list[Pixels], seed: int) -> None:
     rng = np.random.default_rng(seed)
     files = [encode(photos[row], quality=int(rng.integers(60, 95))) for row in rng.permutation(280)[:40]]
@@ -206,6 +216,13 @@ def test_face_swaps_brighter_than_their_sources_are_not(swaps: tuple[list[Pixels
     assert [shortcut.name for shortcut in report.shortcuts] == ["darkest fifth"]
     assert "of 150 groups it is higher in Fake, by 4.0 grey levels in the middle" in report.shortcuts[0].text
     assert max(report.by_trait["red"], report.by_trait["green"]) < 0.6  # between scenes, it is nothing
+
+
+def test_face_swaps_of_another_colour_are_not(swaps: tuple[list[Pixels], list[Pixels]]) -> None:
+    reals, fakes = swaps
+    warmer = [cv2.subtract(cv2.add(fake, (8, 0, 0, 0)), (0, 0, 20, 0)) for fake in fakes]  # as bright as before
+    (shortcut,) = inspect_swaps(reals, warmer).shortcuts
+    assert shortcut.name in ("blue", "saturation")
 
 
 def inspect_swaps(reals: list[Pixels], fakes: list[Pixels]) -> Report:
@@ -240,7 +257,6 @@ def test_of_many_images_some_of_every_group_are_looked_at() -> None:
     thumbnails = rng.integers(0, 256, (6400, 64, 64), np.uint8)
     groups = [f"video-{number % 800}" for number in range(6400)]
     traits[:, NAMES.index("file format")] = labels = rng.permutation(6400) % 2
-    first, second = (find(traits, thumbnails, labels, groups, CLASSES) for _ in range(2))
-    assert first.images == 6000
-    assert [shortcut.name for shortcut in first.shortcuts] == ["file format"]
-    assert first == second
+    report = find(traits, thumbnails, labels, groups, CLASSES)
+    assert report.images == 6000
+    assert [shortcut.name for shortcut in report.shortcuts] == ["file format"]

@@ -220,9 +220,10 @@ def test_face_swaps_brighter_than_their_sources_are_not(swaps: tuple[list[Pixels
 
 def test_face_swaps_of_another_colour_are_not(swaps: tuple[list[Pixels], list[Pixels]]) -> None:
     reals, fakes = swaps
-    warmer = [cv2.subtract(cv2.add(fake, (8, 0, 0, 0)), (0, 0, 20, 0)) for fake in fakes]  # as bright as before
-    (shortcut,) = inspect_swaps(reals, warmer).shortcuts
-    assert shortcut.name in ("blue", "saturation")
+    warmer = [cv2.subtract(cv2.add(fake, (6, 0, 0, 0)), (0, 0, 15, 0)) for fake in fakes]  # as bright as before
+    text = inspect_swaps(reals, warmer).shortcuts[0].text
+    assert text.startswith("red tells the label within groups: in 100% of 150 groups it is higher in Fake, by 5.")
+    assert text.endswith("; so do blue, saturation")
 
 
 def inspect_swaps(reals: list[Pixels], fakes: list[Pixels]) -> Report:

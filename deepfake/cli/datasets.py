@@ -16,6 +16,7 @@ from deepfake.errors import DeepfakeError
 if TYPE_CHECKING:
     from deepfake.data import Data
     from deepfake.data.audit import Audit
+    from deepfake.data.index import ImageFile
 
 cache = typer.Typer(help="The decoded images of all data sets: list them, remove them.")
 
@@ -51,9 +52,9 @@ def audit(
         _show_audit(data, found, settings)
         out.print(f"Pairs, traits and sheets of pictures: {folder}", markup=False)
     if fix or reencode:
-        _mend(data, found, folder, overrides)
-    if reencode:
-        _reencode(data, found, folder, settings)
+        kept = _mend(data, found, folder, overrides)
+        if reencode:
+            _reencode(data.root, kept, folder / "images", settings)
     if not found.fit:
         raise typer.Exit(1)
 
@@ -109,7 +110,8 @@ def _show_audit(data: "Data", found: "Audit", settings: Dataset) -> None:
     out.print(f"[bold]{escape(data.name)} is {'' if found.fit else 'not '}fit to train on.[/bold]")
 
 
-def _mend(data: "Data", found: "Audit", folder: Path, overrides: list[str]) -> None:
+def _mend(data: "Data", found: "Audit", folder: Path, overrides: list[str]) -> list["ImageFile"]:
+    """Write the split file, say how to use it, and return the files that it keeps."""
     from deepfake.data import clean
 
     kept = clean.clean(data.decoded, found.evidence.pairs)
@@ -118,17 +120,16 @@ def _mend(data: "Data", found: "Audit", folder: Path, overrides: list[str]) -> N
     moved = sum(before[file.path] != file.split for file in kept)
     err.print(f"Mended: {len(before) - len(kept)} images left out, {moved} moved to another split. To use it:")
     err.print(f"  python run.py {' '.join(overrides)} dataset.split_file={folder / 'splits.csv'}", markup=False)
+    return kept
 
 
-def _reencode(data: "Data", found: "Audit", folder: Path, settings: Dataset) -> None:
+def _reencode(root: Path, files: list["ImageFile"], folder: Path, settings: Dataset) -> None:
     from deepfake.data import clean
     from deepfake.data.cache import Geometry
 
-    kept = clean.clean(data.decoded, found.evidence.pairs)
-    geometry = Geometry(settings.image_size, settings.resize)
-    clean.reencode(data.root, kept, geometry, folder / "images", settings.class_names)
-    err.print(f"Copied: {len(kept)} images, all {geometry.size} px JPEGs of one quality. To use them:")
-    err.print(f"  python run.py dataset=folder dataset.root={folder / 'images'}", markup=False)
+    clean.reencode(root, files, Geometry(settings.image_size, settings.resize), folder, settings.class_names)
+    err.print(f"Copied: {len(files)} images, all {settings.image_size} px JPEGs of one quality. To use them:")
+    err.print(f"  python run.py dataset=folder dataset.root={folder}", markup=False)
 
 
 def _megabytes(count: int) -> str:

@@ -3,7 +3,6 @@
 The originals are never touched.
 """
 
-import csv
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from scipy.sparse.csgraph import connected_components
 
 from deepfake import threads
 from deepfake.config import SPLITS
+from deepfake.data import tables
 from deepfake.data.cache import Decoded, Geometry
 from deepfake.data.duplicates import Pair
 from deepfake.data.images import read, square
@@ -79,7 +79,7 @@ def _settle(files: Sequence[ImageFile], family_of: np.ndarray) -> list[ImageFile
 
 def write_splits(path: Path, files: Sequence[ImageFile]) -> None:
     """Write a table of `path,split`, which `dataset.split_file` takes."""
-    _write_table(path, ("path", "split"), [(file.path, file.split) for file in files])
+    tables.write(path, ("path", "split"), [(file.path, file.split) for file in files])
 
 
 def reencode(
@@ -120,10 +120,5 @@ def reencode(
         list(pool.map(write, places))
     known = [(f"{name}.jpg", file.group) for name, file in places.items() if file.group != file.path]
     if known:
-        _write_table(partial / "groups.csv", ("path", "group"), known)
+        tables.write(partial / "groups.csv", ("path", "group"), known)
     partial.rename(folder)
-
-
-def _write_table(path: Path, columns: tuple[str, str], rows: Sequence[tuple[str, str]]) -> None:
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as table:
-        csv.writer(table).writerows([columns, *rows])

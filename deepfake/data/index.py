@@ -4,7 +4,6 @@ The layout is read from the names of the folders, so that data sets are found as
 `val/fake`, `0_real`, `training_fake`, or a few folders deeper, as archives unpack. Nothing is decoded here.
 """
 
-import csv
 import hashlib
 import os
 import re
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from deepfake.config import SPLITS
+from deepfake.data import tables
 from deepfake.data.images import SUFFIXES
 from deepfake.errors import DataError
 
@@ -139,7 +139,7 @@ def read_splits(files: list[ImageFile], table: Path) -> list[ImageFile]:
     Raises:
         DataError: If the table is not there, is not such a table, or names a file that is not there.
     """
-    rows = _read_table(table, ("path", "split"))
+    rows = tables.read(table, ("path", "split"))
     split_of = {path: SPLIT_NAMES.get(_plain(split), "") for path, split in rows}
     for path, split in rows:
         if not split_of[path]:
@@ -205,18 +205,6 @@ def _with_groups(files: list[ImageFile], root: Path, base: tuple[str, ...]) -> l
         if table.is_file():
             prefix = folder.relative_to(root).as_posix()
             prefix = "" if prefix == "." else prefix + "/"
-            groups = {prefix + path: group for path, group in _read_table(table, ("path", "group"))}
+            groups = {prefix + path: group for path, group in tables.read(table, ("path", "group"))}
             return [replace(file, group=groups.get(file.path, file.path)) for file in files]
     return files
-
-
-def _read_table(table: Path, columns: tuple[str, str]) -> list[tuple[str, str]]:
-    """Read two columns of a CSV file."""
-    try:
-        with table.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
-            rows = csv.DictReader(lines)
-            if rows.fieldnames is None or not set(columns) <= set(rows.fieldnames):
-                raise DataError(f"{table}: its first line should be {','.join(columns)}")
-            return [(row[columns[0]], row[columns[1]] or "") for row in rows]
-    except OSError as error:
-        raise DataError(f"{table} cannot be read: {error.strerror}") from None

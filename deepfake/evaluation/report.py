@@ -1,6 +1,5 @@
 """What a run leaves to be looked at: plots, sheets of pictures, tables."""
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from deepfake.data import Data, Split
+from deepfake.data import Data, Split, tables
 from deepfake.data.audit import Audit
 from deepfake.data.duplicates import Pair
 from deepfake.evaluation import calibration, plots, robustness, sets
@@ -40,12 +39,12 @@ def write_predictions(path: Path, splits: Mapping[str, Split], assessed: Assessm
         for split, part in splits.items()
         for file, group, label, score in zip(part.paths, part.groups, part.labels, assessed.scores[split], strict=True)
     ]
-    _write_csv(path, ["split", "path", "group", "label", "p_fake", "verdict"], rows)
+    tables.write(path, ["split", "path", "group", "label", "p_fake", "verdict"], rows)
 
 
 def write_unreadable(path: Path, unreadable: Sequence[tuple[str, str]]) -> None:
     """Write the path and the reason of each file that was left out, as CSV."""
-    _write_csv(path, ["path", "reason"], unreadable)
+    tables.write(path, ["path", "reason"], unreadable)
 
 
 def write_audit(folder: Path, data: Data, found: Audit, names: Sequence[str]) -> None:
@@ -58,12 +57,12 @@ def write_audit(folder: Path, data: Data, found: Audit, names: Sequence[str]) ->
         names: Of the negative and the positive class.
     """
     files, pairs, shortcuts = data.decoded.files, found.evidence.pairs, found.evidence.shortcuts
-    _write_csv(folder / "findings.csv", ["severity", "finding"], [[f.severity, f.text] for f in found.findings])
+    tables.write(folder / "findings.csv", ["severity", "finding"], [[f.severity, f.text] for f in found.findings])
     rows = [[pair.kind, f"{pair.similarity:.4f}", files[pair.a].path, files[pair.b].path] for pair in pairs]
-    _write_csv(folder / "pairs.csv", ["kind", "similarity", "path_a", "path_b"], rows)
+    tables.write(folder / "pairs.csv", ["kind", "similarity", "path_a", "path_b"], rows)
     traits = sorted(shortcuts.by_trait.items(), key=lambda item: -item[1])
     rows = [["all of them", f"{shortcuts.classifier_auc:.4f}"], *([name, f"{auc:.4f}"] for name, auc in traits)]
-    _write_csv(folder / "traits.csv", ["trait", "auc"], rows)
+    tables.write(folder / "traits.csv", ["trait", "auc"], rows)
     if pairs:
         _pairs(data, pairs).savefig(folder / "pairs.png")
     labels = data.joined().labels
@@ -75,7 +74,7 @@ def write_audit(folder: Path, data: Data, found: Audit, names: Sequence[str]) ->
 def write_profile(path: Path, profile: "Profile") -> None:
     """Write what each operation takes of a training step, as CSV."""
     rows = [[cost.kind, cost.operation, f"{cost.milliseconds:.3f}"] for cost in profile.costs]
-    _write_csv(path, ["kind", "operation", "milliseconds"], rows)
+    tables.write(path, ["kind", "operation", "milliseconds"], rows)
 
 
 def write_measured(folder: Path, rows: Sequence[Measured], worn: Mapping[str, Robustness]) -> None:
@@ -154,9 +153,3 @@ def _most_wrong(test: Split, scores: np.ndarray, threshold: float, names: Sequen
     worst = wrong[np.argsort(-np.abs(scores[wrong] - test.labels[wrong]), kind="stable")][:SHEET]
     captions = [f"{names[test.labels[i]]}, P({names[1].lower()}) {scores[i]:.2f}" for i in worst]
     return plots.sheet(test.images[worst], captions, "Test images that the model gets most wrong")
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    # surrogateescape: a name that is not valid UTF-8 is still a name
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        csv.writer(file).writerows([header, *rows])

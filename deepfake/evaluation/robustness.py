@@ -3,7 +3,6 @@
 The degradations are those of training's augmentation, one at a time, on the square that the model is given.
 """
 
-import csv
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +17,7 @@ from matplotlib.figure import Figure
 
 from deepfake import threads
 from deepfake.augmentation import degradation, geometric, photometric
+from deepfake.data import tables
 from deepfake.data.cache import read_rows
 from deepfake.evaluation import metrics, plots
 from deepfake.models.scoring import BATCH
@@ -161,11 +161,11 @@ def write_csv(path: Path, robustness: Robustness) -> None:
         robustness: What was measured.
     """
     lines = [("clean", "", robustness.clean), *((one.kind, one.strength, one.metrics) for one in robustness.degraded)]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["kind", "strength", *robustness.clean])
-        for kind, strength, values in lines:
-            writer.writerow([kind, strength, *("" if math.isnan(v) else f"{v:.6f}" for v in values.values())])
+    rows = [
+        [kind, strength, *("" if math.isnan(v) else f"{v:.6f}" for v in values.values())]
+        for kind, strength, values in lines
+    ]
+    tables.write(path, ["kind", "strength", *robustness.clean], rows)
 
 
 def plot(robustness: Robustness) -> Figure:

@@ -1,15 +1,16 @@
 """Whether a detector is as good on other data: a row of numbers for each data set, each with its interval."""
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from deepfake.data import tables
 from deepfake.evaluation import metrics, plots
 from deepfake.evaluation.bootstrap import intervals
 
@@ -84,15 +85,7 @@ def write_csv(path: Path, rows: Sequence[Measured]) -> None:
         rows: The data sets.
     """
     columns = [column for name in (*TABLE, "group_auc") for column in (name, f"{name}_low", f"{name}_high")]
-    # surrogateescape: a name that is not valid UTF-8 is still a name
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file)
-        writer.writerow(["name", "images", "groups", *columns, "threshold"])
-        for row in rows:
-            numbers = [number for name in TABLE for number in (row.metrics[name], *row.intervals[name])]
-            numbers += _group_auc(row)
-            texts = ["" if math.isnan(number) else f"{number:.6f}" for number in numbers]
-            writer.writerow([row.name, row.images, row.groups, *texts, f"{row.threshold:.6f}"])
+    tables.write(path, ["name", "images", "groups", *columns, "threshold"], map(_cells, rows))
 
 
 def plot(rows: Sequence[Measured]) -> Figure:
@@ -124,6 +117,12 @@ def plot(rows: Sequence[Measured]) -> Figure:
     axes.grid(axis="y", visible=False)
     figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     return figure
+
+
+def _cells(row: Measured) -> list[Any]:
+    numbers = [number for name in TABLE for number in (row.metrics[name], *row.intervals[name])] + [*_group_auc(row)]
+    texts = ["" if math.isnan(number) else f"{number:.6f}" for number in numbers]
+    return [row.name, row.images, row.groups, *texts, f"{row.threshold:.6f}"]
 
 
 def _group_auc(row: Measured) -> tuple[float, float, float]:

@@ -155,7 +155,7 @@ def _calibration(card: Card) -> str:
             f"{_percent(band['test_coverage'])} of the images got a verdict."
         )
     elif band:
-        lines.append(f"{band['reason']}.")
+        lines.append(f"Unsure: {band['reason']}.")
     return "\n".join(f"- {line}" for line in lines)
 
 

@@ -151,7 +151,7 @@ def conclusions(assessment: Assessment, class_names: Sequence[str]) -> list[str]
     lines.append(f"Calibration error on Test {before:.3f}, {after:.3f} with temperature {assessment.temperature:.2f}")
     band, held = assessment.band, assessment.held
     if band.reason:
-        lines.append(band.reason)
+        lines.append(f"Unsure: {band.reason}")
     if band.supported:
         lines.append(
             f"Unsure from P({class_names[1].lower()}) {band.low:.3f} to {band.high:.3f}: {held.right:.1%} of the other "

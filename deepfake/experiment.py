@@ -14,7 +14,7 @@ from deepfake import registry, tracking
 from deepfake.augmentation import augment
 from deepfake.config import Backbone, Config, flatten, folder_like
 from deepfake.console import findings, metrics_table, out, sets_table, table
-from deepfake.data import Data, Split, load, load_test
+from deepfake.data import Data, Split, by_name, load, load_test
 from deepfake.data.audit import Audit, audit
 from deepfake.detector import Card, Detector, write
 from deepfake.errors import DataError, ModelError
@@ -47,7 +47,7 @@ def run(config: Config) -> float:
     if config.resume:
         config = tracking.resumed_config(config.resume)
     data = load(config.dataset)
-    also = {folder.name: folder.splits["Test"] for folder in _others(config)}
+    also = {name: other.splits["Test"] for name, other in by_name(_others(config)).items()}
     _announce(config, data)
     audited = _audit(config, data)
     with tracking.run(config, data) as record:

@@ -131,12 +131,15 @@ def test_a_run_measures_other_sets_and_degraded_images(
     home: Path, small: list[str], make_faces: Callable[..., Path], tmp_path: Path
 ) -> None:
     """What is asked for is in the metrics, the artifacts and the model's own card."""
-    other = make_faces(tmp_path / "elsewhere", {".": 12})
-    asked = [f"evaluation.also=[{other}]", "evaluation.robustness=true", "evaluation.robustness_images=8"]
+    other, same = (make_faces(tmp_path / name, {".": 12}) for name in ("elsewhere", "a b!/Test"))
+    asked = [f"evaluation.also=[{other},'{same}']", "evaluation.robustness=true", "evaluation.robustness_images=8"]
     experiment.run(compose([*small, "trainer.epochs=1", *asked]))
     (row,) = leaderboard.rows()
     card = Detector.load(registry.fetch("champion")).card
     assert row["metrics"]["also/elsewhere/auc"] == pytest.approx(card.sets[0]["auc"])
+    assert card.metrics["test"]["auc"] == pytest.approx(row["metrics"]["test/auc"])
+    assert card.sets[1]["name"] == str(same)  # not Test, which is the run's own
+    assert sum(name.endswith("a_b_test/auc") for name in row["metrics"]) == 1
     assert row["metrics"]["robustness/auc_ratio"] == pytest.approx(card.robustness["scalar"])
     assert [len(pairs) for pairs in card.robustness["auc"].values()] == [5] * 6
     plots = tracking.client().list_artifacts(row["run_id"], "plots")

@@ -103,8 +103,8 @@ def _show_audit(data: "Data", found: "Audit", settings: Dataset) -> None:
     rows = [[name, *map(str, split.counts(settings.class_names).values())] for name, split in data.splits.items()]
     table(f"{data.name}, {len(data.decoded.files)} images", ["", *settings.class_names], rows)
     shortcuts = found.evidence.shortcuts
-    traits = sorted(shortcuts.by_trait.items(), key=lambda item: -item[1])[:SHOWN]
-    rows = [["all together", number(shortcuts.classifier_auc)], *([name, number(auc)] for name, auc in traits)]
+    traits = [[name, number(auc)] for name, auc in shortcuts.by_trait.items()]
+    rows = [["all together", number(shortcuts.classifier_auc)], *traits[:SHOWN]]
     table("How well the label is told without looking at a face", ["trait", "AUC"], rows)
     findings(found.findings)
     out.print(f"[bold]{escape(data.name)} is {'' if found.fit else 'not '}fit to train on.[/bold]")

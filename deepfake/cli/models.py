@@ -112,12 +112,11 @@ def evaluate(
 
 def _labelled(settings: Dataset, splits: Sequence[str], folders: Sequence[Path], itself: bool) -> dict[str, "Data"]:
     """Load the data set itself, if it is asked for, and other folders, each by its name."""
-    from deepfake.data import load_splits, load_test
+    from deepfake.data import by_name, load_splits, load_test
 
     found = [load_splits(settings, splits)] if itself else []
     found += [load_test(folder_like(str(folder), settings), splits) for folder in folders]
-    names = [data.name for data in found]
-    return {data.name if names.count(data.name) == 1 else str(data.root): data for data in found}
+    return by_name(found)
 
 
 def _keep(model: str, run_id: str, folder: Path) -> None:

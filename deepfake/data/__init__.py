@@ -121,6 +121,12 @@ def load_test(settings: FolderDataset, splits: Sequence[str] = ("Test",)) -> Dat
     return _decoded(settings, root, [replace(file, split="Test") for file in files], ("Test",))
 
 
+def by_name(found: Sequence[Data]) -> dict[str, Data]:
+    """Return data sets by their names; by their folders where a name is another's, or that of a split."""
+    names = [*SPLITS, *(data.name for data in found)]
+    return {data.name if names.count(data.name) == 1 else str(data.root): data for data in found}
+
+
 def _with_splits(files: list[ImageFile], root: Path, settings: Dataset) -> list[ImageFile]:
     if isinstance(settings, SyntheticDataset):
         if not files[0].split:

@@ -1,6 +1,7 @@
 """All that is measured of a trained model: what Validation decides, and then what it is worth."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +79,11 @@ def assess(
     scores = {name: temper(values, temperature) for name, values in raw.items()}
     threshold = choose_threshold(validation.labels, scores["Validation"])
     band = calibration.choose_band(validation.labels, scores["Validation"], threshold, settings.certainty)
-    everything = scores | {name: temper(score(split.images), temperature) for name, split in also.items()}
+
+    def calibrated(images: np.ndarray) -> np.ndarray:
+        return temper(score(images), temperature)
+
+    everything = scores | {name: calibrated(split.images) for name, split in also.items()}
     of = {**splits, **also}
     return Assessment(
         raw=raw,
@@ -92,7 +97,7 @@ def assess(
             for name, values in everything.items()
         ],
         ece={name: tuple(_error(splits[name], values) for values in (raw[name], scores[name])) for name in splits},
-        robustness=_robustness(model, temperature, threshold, test, settings, seed) if settings.robustness else None,
+        robustness=_robustness(calibrated, threshold, test, settings, seed) if settings.robustness else None,
         deletion=explain.check(model, test, scores["Test"] >= threshold, EXPLAINED, seed),
     )
 
@@ -123,12 +128,17 @@ def for_record(assessment: Assessment) -> dict[str, dict[str, float]]:
         before, after = assessment.ece[row.name]
         found[row.name.lower()] = {**_numbers(row), "ece_before": before, "ece": after}
     for row in assessment.measured[len(assessment.scores) :]:
-        found[f"also/{row.name}"] = _numbers(row)
+        found[f"also/{plain_name(row.name)}"] = _numbers(row)
     found["unsure"] = {"right": assessment.held.right, "coverage": assessment.held.coverage}
     found["explanation"] = {"ratio": assessment.deletion.ratio, "share": assessment.deletion.share}
     if assessment.robustness:
         found["robustness"] = {"auc_ratio": assessment.robustness.scalar}
     return found
+
+
+def plain_name(name: str) -> str:
+    """Return a data set's name as a part of a metric's or a file's name: without slashes and other special signs."""
+    return re.sub(r"[^\w.-]+", "_", name).strip("_.")
 
 
 def conclusions(assessment: Assessment, class_names: Sequence[str]) -> list[str]:
@@ -177,9 +187,8 @@ def _error(split: Split, scores: np.ndarray) -> float:
 
 
 def _robustness(
-    model: "keras.Model", temperature: float, threshold: float, test: Split, settings: Evaluation, seed: int
+    score: Callable[[np.ndarray], np.ndarray], threshold: float, test: Split, settings: Evaluation, seed: int
 ) -> Robustness:
-    score = scorer(model, temperature)
     limit = settings.robustness_images
     return robustness.measure(score, test.images, test.labels, threshold, limit=limit, seed=seed)
 

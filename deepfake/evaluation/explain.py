@@ -197,10 +197,15 @@ def check(model: "keras.Model", split: Split, fake: np.ndarray, limit: int, seed
     """
     import keras
 
-    rows = np.concatenate([_spread(np.flatnonzero(split.labels == label), limit) for label in (0, 1)])
+    rows = np.concatenate([spread(np.flatnonzero(split.labels == label), limit) for label in (0, 1)])
     images, fake = read_rows(split.images, rows), fake[rows]
     logit = scorer(keras.Model(model.input, _logit(model)))
     return deletion(logit, images, explainer(model)(images, fake), fake, seed)
+
+
+def spread(rows: np.ndarray, limit: int | None) -> np.ndarray:
+    """Return at most `limit` of (N,) indices, evenly spread; all of them where it is None."""
+    return rows if limit is None or limit >= len(rows) else rows[np.arange(limit) * len(rows) // limit]
 
 
 def most_confident(
@@ -278,10 +283,6 @@ def _hottest(maps: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _elsewhere(marked: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.stack([np.roll(one, rng.integers(0, one.shape), (0, 1)) for one in marked])
-
-
-def _spread(rows: np.ndarray, limit: int) -> np.ndarray:
-    return rows if limit >= len(rows) else rows[np.arange(limit) * len(rows) // limit]
 
 
 def _caption(label: int, fake: bool, score: float, class_names: Sequence[str]) -> str:

@@ -1,6 +1,5 @@
 """What a run leaves to be looked at: plots, sheets of pictures, tables."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from deepfake.data import Data, Split, tables
 from deepfake.data.audit import Audit
 from deepfake.data.duplicates import Pair
 from deepfake.evaluation import calibration, plots, robustness, sets
-from deepfake.evaluation.assessment import Assessment
+from deepfake.evaluation.assessment import Assessment, plain_name
 from deepfake.evaluation.explain import explainer, most_confident
 from deepfake.evaluation.robustness import Robustness
 from deepfake.evaluation.sets import Measured
@@ -60,8 +59,8 @@ def write_audit(folder: Path, data: Data, found: Audit, names: Sequence[str]) ->
     tables.write(folder / "findings.csv", ["severity", "finding"], [[f.severity, f.text] for f in found.findings])
     rows = [[pair.kind, f"{pair.similarity:.4f}", files[pair.a].path, files[pair.b].path] for pair in pairs]
     tables.write(folder / "pairs.csv", ["kind", "similarity", "path_a", "path_b"], rows)
-    traits = sorted(shortcuts.by_trait.items(), key=lambda item: -item[1])
-    rows = [["all of them", f"{shortcuts.classifier_auc:.4f}"], *([name, f"{auc:.4f}"] for name, auc in traits)]
+    traits = [[name, f"{auc:.4f}"] for name, auc in shortcuts.by_trait.items()]
+    rows = [["all of them", f"{shortcuts.classifier_auc:.4f}"], *traits]
     tables.write(folder / "traits.csv", ["trait", "auc"], rows)
     if pairs:
         _pairs(data, pairs).savefig(folder / "pairs.png")
@@ -89,7 +88,7 @@ def write_measured(folder: Path, rows: Sequence[Measured], worn: Mapping[str, Ro
     sets.write_csv(folder / "evaluation.csv", rows)
     sets.plot(rows).savefig(folder / "evaluation.png")
     for name, found in worn.items():
-        stem = "robustness " + re.sub(r"[^\w.-]+", "_", name)
+        stem = f"robustness {plain_name(name)}"
         robustness.write_csv(folder / f"{stem}.csv", found)
         robustness.plot(found).savefig(folder / f"{stem}.png")
 

@@ -20,6 +20,7 @@ from deepfake.augmentation import degradation, geometric, photometric
 from deepfake.data import tables
 from deepfake.data.cache import read_rows
 from deepfake.evaluation import metrics, plots
+from deepfake.evaluation.explain import spread
 from deepfake.models.scoring import BATCH
 
 
@@ -118,7 +119,7 @@ def measure(
 
     cv2.setNumThreads(1)  # the batches themselves are degraded in parallel
     labels = np.asarray(labels)
-    chosen = np.sort(np.concatenate([_spread(np.flatnonzero(labels == label), limit) for label in (0, 1)]))
+    chosen = np.sort(np.concatenate([spread(np.flatnonzero(labels == label), limit) for label in (0, 1)]))
     batches = [chosen[start : start + BATCH] for start in range(0, len(chosen), BATCH)]
     versions = [(kind, strength) for kind in KINDS for strength in KINDS[kind].strengths]
 
@@ -190,10 +191,6 @@ def plot(robustness: Robustness) -> Figure:
     panels[0, 0].set_ylim(min(lowest, clean, 0.5) - 0.04, 1.02)
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     return figure
-
-
-def _spread(rows: np.ndarray, limit: int | None) -> np.ndarray:
-    return rows if limit is None or limit >= len(rows) else rows[np.arange(limit) * len(rows) // limit]
 
 
 def _ahead(pool: Executor, make: Callable, jobs: Iterable) -> Iterator[np.ndarray]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -21,7 +22,8 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 from deepfake import quiet, threads
 from deepfake.data.images import from_pil, read, square
 from deepfake.errors import ImageError, ModelError
-from deepfake.models.scoring import scorer
+from deepfake.evaluation.heatmap import Examine, examiner, heat
+from deepfake.models.scoring import scorer, temper
 
 if TYPE_CHECKING:
     import keras
@@ -268,6 +270,21 @@ class Detector:
                 yield from self._judge_all(prepared)
             yield from self._judge_all(list(ahead))
 
+    def explain(self, images: np.ndarray) -> tuple[list[Prediction], np.ndarray]:
+        """Judge prepared images, and show what their verdicts rest on, in one pass.
+
+        Args:
+            images: Shape (N, size, size, 3), uint8 RGB, as of `prepare`, N of 1 or more.
+
+        Returns:
+            Their predictions, as of `predict`, and a heat map of each, shape (N, size, size), float32, 0 to 1, of what
+            speaks for the class that P(fake) is nearer to (see `evaluation.heatmap`).
+        """
+        scores, evidence = self._examine(images)
+        scores = temper(scores, self.card.temperature)
+        predictions = [self._judge_one(p_fake, 0.0) for p_fake in scores.tolist()]
+        return predictions, heat(evidence, scores >= self.card.threshold, self.card.input_size)
+
     def prepare(self, image: ImageLike) -> np.ndarray:
         """Decode an image and fit it into the model's square.
 
@@ -302,8 +319,14 @@ class Detector:
 
     def _judge(self, images: np.ndarray) -> Iterator[Prediction]:
         for p_fake, spread in zip(*(found.tolist() for found in self._measure(images)), strict=True):
-            verdict = self._verdict(p_fake, spread)
-            yield Prediction(p_fake, verdict, self.card.threshold, spread, self.card.unsure)
+            yield self._judge_one(p_fake, spread)
+
+    def _judge_one(self, p_fake: float, spread: float) -> Prediction:
+        return Prediction(p_fake, self._verdict(p_fake, spread), self.card.threshold, spread, self.card.unsure)
+
+    @cached_property
+    def _examine(self) -> Examine:
+        return examiner(self.model)
 
     def _verdict(self, p_fake: float, spread: float) -> str:
         band = self.card.unsure

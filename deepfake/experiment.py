@@ -14,8 +14,8 @@ from deepfake import registry, tracking
 from deepfake.augmentation import augment
 from deepfake.config import Backbone, Config, flatten, folder_like
 from deepfake.console import findings, metrics_table, out, sets_table, table
-from deepfake.data import Data, Split, by_name, load, load_test
 from deepfake.data.audit import Audit, audit
+from deepfake.data.dataset import Data, Split, by_name, load, load_test
 from deepfake.detector import Card, Detector, write
 from deepfake.errors import DataError, ModelError
 from deepfake.evaluation.assessment import Assessment, assess, conclusions, for_card, for_record
@@ -123,12 +123,12 @@ def _train(config: Config, data: Data, record: tracking.Run) -> "Trained":
 
 def _in_float32(config: Config, trained: "keras.Model") -> "keras.Model":
     """Build the same network in float32, whatever it was trained in, and give it the trained weights."""
-    from deepfake import models
+    from deepfake.models import network
     from deepfake.training.fit import dtype_policy
 
     settings = replace(config.model, weights=None) if isinstance(config.model, Backbone) else config.model
     with dtype_policy("float32"):
-        model = models.build(settings, config.dataset.image_size)
+        model = network.build(settings, config.dataset.image_size)
     model.set_weights(trained.get_weights())
     return model
 

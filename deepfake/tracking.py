@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from deepfake.config import PROJECT, Config, flatten, from_yaml, home, result_hash, to_yaml
-from deepfake.data import Data
+from deepfake.data.dataset import Data
 from deepfake.errors import DataError, TrackingError
 
 if TYPE_CHECKING:

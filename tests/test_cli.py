@@ -22,8 +22,9 @@ from deepfake import tracking
 from deepfake.cli import app
 from deepfake.config import CONF, compose
 from deepfake.console import out
-from deepfake.data import load, synthetic
+from deepfake.data import synthetic
 from deepfake.data.cache import entries
+from deepfake.data.dataset import load
 
 ROOT = CONF.parent
 

@@ -14,8 +14,8 @@ from deepfake.console import err, findings, number, out, table
 from deepfake.errors import DeepfakeError
 
 if TYPE_CHECKING:
-    from deepfake.data import Data
     from deepfake.data.audit import Audit
+    from deepfake.data.dataset import Data
     from deepfake.data.index import ImageFile
 
 cache = typer.Typer(help="The decoded images of all data sets: list them, remove them.")
@@ -33,7 +33,7 @@ def audit(
 ) -> None:
     """Say what gives the labels away, and whether a data set is fit to train on; if not, exit code 1."""
     from deepfake.data import audit as audits
-    from deepfake.data import load_splits
+    from deepfake.data.dataset import load_splits
     from deepfake.evaluation import report
 
     overrides = overrides or []

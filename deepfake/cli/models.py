@@ -17,7 +17,7 @@ from deepfake.console import err, number, out, robustness_table, sets_table, tab
 from deepfake.errors import DeepfakeError, ImageError
 
 if TYPE_CHECKING:
-    from deepfake.data import Data
+    from deepfake.data.dataset import Data
 
 MODEL_HELP = "A path, an MLflow URI, a version number, an alias or a run id."
 OVERRIDES_HELP = "As for run.py: dataset=folder dataset.root=DIR ..."
@@ -112,7 +112,7 @@ def evaluate(
 
 def _labelled(settings: Dataset, splits: Sequence[str], folders: Sequence[Path], itself: bool) -> dict[str, "Data"]:
     """Load the data set itself, if it is asked for, and other folders, each by its name."""
-    from deepfake.data import by_name, load_splits, load_test
+    from deepfake.data.dataset import by_name, load_splits, load_test
 
     found = [load_splits(settings, splits)] if itself else []
     found += [load_test(folder_like(str(folder), settings), splits) for folder in folders]

@@ -15,8 +15,9 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from deepfake.config import SPLITS, Dataset
-from deepfake.data import Data, duplicates, shortcuts
+from deepfake.data import duplicates, shortcuts
 from deepfake.data.cache import Decoded
+from deepfake.data.dataset import Data
 from deepfake.data.duplicates import Pair
 from deepfake.data.index import ImageFile
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepfake import threads
-from deepfake.data import Split
-from deepfake.data.cache import read_rows
+from deepfake.data.dataset import Split
+from deepfake.data.mapped import read_rows
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepfake.config import Evaluation
-from deepfake.data import Split
+from deepfake.data.dataset import Split
 from deepfake.evaluation import calibration, explain, robustness, sets
 from deepfake.evaluation.calibration import Band, Held
 from deepfake.evaluation.explain import Deletion

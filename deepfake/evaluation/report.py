@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from deepfake.data import Data, Split, tables
+from deepfake.data import tables
 from deepfake.data.audit import Audit
+from deepfake.data.dataset import Data, Split
 from deepfake.data.duplicates import Pair
 from deepfake.evaluation import calibration, plots, robustness, sets
 from deepfake.evaluation.assessment import Assessment, plain_name
-from deepfake.evaluation.explain import explainer, most_confident
+from deepfake.evaluation.explain import most_confident
+from deepfake.evaluation.heatmap import explainer
 from deepfake.evaluation.robustness import Robustness
 from deepfake.evaluation.sets import Measured
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from deepfake import threads
 from deepfake.augmentation import degradation, geometric, photometric
 from deepfake.data import tables
-from deepfake.data.cache import read_rows
+from deepfake.data.mapped import read_rows
 from deepfake.evaluation import metrics, plots
 from deepfake.evaluation.explain import spread
 from deepfake.models.scoring import BATCH

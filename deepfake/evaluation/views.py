@@ -6,7 +6,7 @@ import numpy as np
 
 from deepfake.augmentation.degradation import jpeg
 from deepfake.augmentation.geometric import warp
-from deepfake.data.cache import read_rows
+from deepfake.data.mapped import read_rows
 from deepfake.models.scoring import BATCH
 
 ZOOM, QUALITY = 1.05, 85  # what a crop a little tighter, and one more upload, would do to the picture

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepfake.data.cache import read_rows
+from deepfake.data.mapped import read_rows
 
 if TYPE_CHECKING:
     import keras

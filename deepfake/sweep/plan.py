@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from deepfake import leaderboard, tracking
 from deepfake.config import Config, compose, explain, flatten, parse
 from deepfake.console import duration, out, table
-from deepfake.data import load
+from deepfake.data.dataset import load
 from deepfake.errors import ConfigError, DeepfakeError
 from deepfake.sweep.record import describe
 

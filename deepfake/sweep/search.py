@@ -102,7 +102,7 @@ class Search(Sweeper):
         from optuna.storages.journal import JournalFileBackend
 
         from deepfake.config import compose, result_hash
-        from deepfake.data import load
+        from deepfake.data.dataset import load
         from deepfake.tracking import code_hash
 
         settings = compose(fixed)

@@ -13,12 +13,12 @@ import numpy as np
 import tensorflow as tf
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
-from deepfake import models
 from deepfake.augmentation import augment
 from deepfake.config import Augmentation, Backbone, Config
-from deepfake.data import Data, Split
 from deepfake.data.batches import Plan, training
+from deepfake.data.dataset import Data, Split
 from deepfake.errors import DataError, DeepfakeError
+from deepfake.models import network
 from deepfake.models.scoring import scorer
 from deepfake.training import checkpoint, fast, optimizers, precision
 from deepfake.training.bar import Bar
@@ -80,7 +80,7 @@ def train(config: Config, data: Data, path: Path, report: Report) -> Trained:
     watchers = [profiler] if config.trainer.profile else []
     policy, scope = dtype_policy(precision.choose(config.trainer.precision)), _scope(config.trainer.strategy)
     with policy, scope, checkpoint.Writer(path) as writer:
-        model = models.build(config.model, config.dataset.image_size)
+        model = network.build(config.model, config.dataset.image_size)
         if fast.pays():
             model = fast.accelerate(model)
         score = scorer(model)
@@ -152,7 +152,7 @@ def _phases(config: Config) -> list[Phase]:
 
 def _compile(model: keras.Model, config: Config, phase: Phase, rate: optimizers.Schedule) -> None:
     if isinstance(config.model, Backbone) and config.model.weights is not None:
-        models.freeze(model, config.model) if phase.frozen else models.unfreeze(model)
+        network.freeze(model, config.model) if phase.frozen else network.unfreeze(model)
     model.compile(
         optimizer=optimizers.build(config.optimizer, rate),
         loss=keras.losses.BinaryCrossentropy(label_smoothing=config.trainer.label_smoothing),

@@ -15,7 +15,7 @@ from tests.benchmarks.duel import EpochPairs, Turn
 
 if TYPE_CHECKING:
     from deepfake.config import Config
-    from deepfake.data import Data
+    from deepfake.data.dataset import Data
 
 FOREVER = ["trainer.epochs=100000", "trainer.early_stopping=null"]
 
@@ -38,7 +38,7 @@ def configure(root: Path, *overrides: str) -> "Config":
 def epochs(turn: Turn, root: Path, overrides: tuple[str, ...]) -> None:
     """Train; a round is two epochs, its result the images a second inside the second one, and the seconds of it all."""
     from deepfake import quiet
-    from deepfake.data import load
+    from deepfake.data.dataset import load
 
     quiet.import_tensorflow()
     from tests.benchmarks.stopwatch import Stopwatch
@@ -53,7 +53,7 @@ def epochs(turn: Turn, root: Path, overrides: tuple[str, ...]) -> None:
 
 def whole_epochs(turn: Turn, root: Path, overrides: tuple[str, ...]) -> None:
     """Train; the one result is the images a second over the whole of the last epoch."""
-    from deepfake.data import load
+    from deepfake.data.dataset import load
 
     config = configure(root, "trainer.early_stopping=null", *overrides)
     rates: list[float] = []
@@ -64,8 +64,8 @@ def whole_epochs(turn: Turn, root: Path, overrides: tuple[str, ...]) -> None:
 def batches(turn: Turn, root: Path, augmentation: str, in_memory: bool, passes: int) -> None:
     """Iterate over the training batches; a round is some passes over Train, its result the images a second."""
     from deepfake.augmentation import augment
-    from deepfake.data import load
     from deepfake.data.batches import Plan, training
+    from deepfake.data.dataset import load
 
     config = configure(root, f"augmentation={augmentation}")
     split = load(config.dataset).splits["Train"]
@@ -87,7 +87,7 @@ def batches(turn: Turn, root: Path, augmentation: str, in_memory: bool, passes: 
 
 def loads(turn: Turn, root: Path, scratch: Path) -> None:
     """Load a data set that was never loaded, then again; a round's result is the seconds of both."""
-    from deepfake.data import load
+    from deepfake.data.dataset import load
 
     config = configure(root)
     home = scratch / "home_of_loads"
@@ -99,15 +99,15 @@ def loads(turn: Turn, root: Path, scratch: Path) -> None:
 
 def first_load(turn: Turn, root: Path) -> None:
     """Load a data set; the result is the seconds."""
-    from deepfake.data import load
+    from deepfake.data.dataset import load
 
     turn(_seconds_to(load, configure(root).dataset))
 
 
 def write_detector(turn: Turn, folder: Path) -> None:
     """Write a detector: the small CNN with the weights it starts from."""
-    from deepfake import models
     from deepfake.detector import Card, write
+    from deepfake.models import network
 
     config = configure(folder)
     card = Card(
@@ -122,7 +122,7 @@ def write_detector(turn: Turn, folder: Path) -> None:
         created="",
         versions={},
     )
-    write(folder, models.build(config.model, config.dataset.image_size), card)
+    write(folder, network.build(config.model, config.dataset.image_size), card)
     turn(None)
 
 
@@ -168,8 +168,8 @@ def one_image() -> np.ndarray:
 
 def peak_memory(turn: Turn, file: Path, images: int, steps: int) -> None:
     """Train on random rows of a large file of pixels; the result is the most memory that the process held, in bytes."""
-    from deepfake.data import Data, Split
     from deepfake.data.cache import Decoded
+    from deepfake.data.dataset import Data, Split
 
     config = configure(file, "augmentation=standard", "trainer.epochs=1", f"trainer.limit_batches={steps}")
     size = config.dataset.image_size

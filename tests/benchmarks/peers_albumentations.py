@@ -74,7 +74,7 @@ def _augmented(chosen: np.ndarray) -> np.ndarray:
 
 def _decoded(root: Path) -> tuple[np.ndarray, np.ndarray, int]:
     """Return Train's pixels in memory, its labels, and the size of a batch."""
-    from deepfake.data import load
+    from deepfake.data.dataset import load
 
     config = configure(root)
     split = load(config.dataset).splits["Train"]

@@ -11,8 +11,9 @@ import pytest
 
 from deepfake.config import SPLITS, Dataset, compose
 from deepfake.data import audit as audits
-from deepfake.data import load_splits, synthetic
+from deepfake.data import synthetic
 from deepfake.data.audit import Audit, audit
+from deepfake.data.dataset import load_splits
 
 EACH = 150  # drawn faces of each class
 

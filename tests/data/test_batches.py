@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepfake.data import Split
 from deepfake.data.batches import Plan, training
+from deepfake.data.dataset import Split
 
 
 @pytest.fixture

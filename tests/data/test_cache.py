@@ -13,9 +13,10 @@ import pytest
 from filelock import FileLock
 
 from deepfake.data import duplicates, traits
-from deepfake.data.cache import Decoded, Geometry, clear, decode, entries, read_rows
+from deepfake.data.cache import Decoded, Geometry, clear, decode, entries
 from deepfake.data.images import read
 from deepfake.data.index import scan
+from deepfake.data.mapped import read_rows
 from deepfake.errors import DataError
 
 SIZE = 24

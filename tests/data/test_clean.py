@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from deepfake.config import SPLITS, compose
-from deepfake.data import load, load_splits
 from deepfake.data.cache import Decoded, Geometry
 from deepfake.data.clean import clean, reencode, write_splits
+from deepfake.data.dataset import load, load_splits
 from deepfake.data.duplicates import Pair
 from deepfake.data.index import ImageFile
 from deepfake.errors import DataError

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deepfake.config import Dataset, compose
-from deepfake.data import load, load_splits
+from deepfake.data.dataset import load, load_splits
 from deepfake.data.images import read, square
 from deepfake.errors import DataError
 

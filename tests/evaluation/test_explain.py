@@ -13,11 +13,13 @@ from keras import layers
 from matplotlib.figure import Figure
 from PIL import Image
 
-from deepfake import detector, models
+from deepfake import detector
 from deepfake.config import compose
-from deepfake.data import Split
+from deepfake.data.dataset import Split
 from deepfake.errors import ModelError
-from deepfake.evaluation.explain import DRAWS, check, deletion, explainer, feature_layer, most_confident, overlay
+from deepfake.evaluation.explain import DRAWS, check, deletion, most_confident
+from deepfake.evaluation.heatmap import explainer, feature_layer, overlay
+from deepfake.models import network
 from deepfake.models.scoring import scorer
 
 SIZE = 32
@@ -131,7 +133,7 @@ def test_hiding_what_a_true_map_marks_costs_more_than_hiding_the_rest(images: np
 
 @pytest.mark.parametrize("name", ["cnn", "cnn_bn", "meso4", "mobilenet_v3", "efficientnet_b0"])
 def test_every_model_is_explained(images: np.ndarray, name: str) -> None:
-    model = models.build(compose([f"model={name}"]).model, SIZE)
+    model = network.build(compose([f"model={name}"]).model, SIZE)
     assert len(feature_layer(model).output.shape) == 4
     explain = explainer(model)
     fake = scorer(model)(images) >= 0.5
@@ -144,7 +146,7 @@ def test_every_model_is_explained(images: np.ndarray, name: str) -> None:
 
 
 def test_a_model_read_back_from_its_file_is_explained_alike(images: np.ndarray, tmp_path: Path) -> None:
-    model = models.build(compose(["model.filters=[4,8]", "model.dense=8"]).model, SIZE)
+    model = network.build(compose(["model.filters=[4,8]", "model.dense=8"]).model, SIZE)
     model.save(tmp_path / "model.h5", include_optimizer=False)
     again = keras.models.load_model(tmp_path / "model.h5", compile=False)
     fake = np.ones(20, bool)
@@ -215,7 +217,7 @@ def test_any_number_of_images_from_memory_or_disk_gives_the_same(tmp_path: Path)
 
 def test_xception_is_explained() -> None:
     keras.utils.set_random_seed(0)
-    maps = explainer(models.build(compose(["model=xception"]).model, 71))(pictures(2, 71), np.array([True, False]))
+    maps = explainer(network.build(compose(["model=xception"]).model, 71))(pictures(2, 71), np.array([True, False]))
     assert maps.shape == (2, 71, 71)
     assert np.isfinite(maps).all()
     assert maps.max() == 1
@@ -223,7 +225,7 @@ def test_xception_is_explained() -> None:
 
 def test_a_loaded_detector_is_explained_like_the_model_it_was_made_of(tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
-    model = models.build(replace(compose(["model=cnn"]).model, filters=[4, 8], dense=16), SIZE)
+    model = network.build(replace(compose(["model=cnn"]).model, filters=[4, 8], dense=16), SIZE)
     card = detector.Card(["Real", "Fake"], SIZE, "squash", 0.5, "cnn", {}, {}, "a run", "2026-01-01T00:00:00Z", {})
     detector.write(tmp_path, model, card)
     loaded, images = detector.Detector.load(tmp_path), pictures(5)
@@ -236,7 +238,7 @@ def test_a_loaded_detector_is_explained_like_the_model_it_was_made_of(tmp_path: 
     [("cnn", 128, "pool_2"), ("cnn", 64, "conv_2"), ("cnn_bn", 64, "relu_2_2"), ("meso4", 128, "bn_3")],
 )
 def test_the_last_layer_of_at_least_24_cells_a_side_is_explained(name: str, size: int, layer: str) -> None:
-    assert feature_layer(models.build(compose([f"model={name}"]).model, size)).name == layer
+    assert feature_layer(network.build(compose([f"model={name}"]).model, size)).name == layer
 
 
 def test_a_layer_that_some_of_the_picture_bypasses_is_passed_over() -> None:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from keras import layers
 
-from deepfake import models
 from deepfake.config import CONF, Model, compose
 from deepfake.errors import ModelError
+from deepfake.models import network
 
 LEAST_SIZE = {"cnn": 10, "cnn_bn": 8, "meso4": 16, "mobilenet_v3": 32, "efficientnet_b0": 32, "xception": 71}
 BACKBONES = ("mobilenet_v3", "efficientnet_b0", "xception")
@@ -60,7 +60,7 @@ def up_to(model: keras.Model, layer: str) -> keras.Model:
 def built() -> dict[str, keras.Model]:
     """Every model at the least size it works on."""
     keras.utils.set_random_seed(0)
-    return {name: models.build(settings(name), size) for name, size in LEAST_SIZE.items()}
+    return {name: network.build(settings(name), size) for name, size in LEAST_SIZE.items()}
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_a_training_step_moves_every_layer(trained: dict[str, tuple[keras.Model,
 @every_model
 def test_two_builds_agree_in_names_and_order(built: dict[str, keras.Model], name: str) -> None:
     """What was trained in bfloat16 is exported by copying its weights, in order, into a new build."""
-    again = models.build(settings(name), LEAST_SIZE[name])
+    again = network.build(settings(name), LEAST_SIZE[name])
     assert names(again) == names(built[name])
     assert [w.path for w in again.weights] == [w.path for w in built[name].weights]
     again.set_weights(built[name].get_weights())
@@ -152,7 +152,7 @@ def test_an_h5_loads_where_this_project_is_not(tmp_path: Path) -> None:
     """A fresh network gives all images a P(fake) near 0.5, so logits are compared too, by what sets them apart."""
     for name, size in LEAST_SIZE.items():
         keras.utils.set_random_seed(0)
-        model = models.build(settings(name), size)
+        model = network.build(settings(name), size)
         images = pictures(size)
         images[0] //= 4  # a dark picture among bright ones
         model.save(tmp_path / f"{name}.h5")
@@ -169,7 +169,7 @@ def test_an_h5_loads_where_this_project_is_not(tmp_path: Path) -> None:
 def test_in_bfloat16_the_image_is_scaled_and_p_fake_is_given_in_float32(
     built: dict[str, keras.Model], name: str
 ) -> None:
-    model = models.build(settings(name), 32)
+    model = network.build(settings(name), 32)
     assert model(pictures(32)).dtype == "float32"
     computed = {layer.name: layer.compute_dtype for layer in model.layers}
     assert computed["rescaling"] == computed["logit"] == computed["p_fake"] == "float32"
@@ -190,12 +190,12 @@ def test_in_bfloat16_the_image_is_scaled_and_p_fake_is_given_in_float32(
 )
 def test_an_image_too_small_is_refused_with_the_least_size(name: str, changes: dict, least: int) -> None:
     with pytest.raises(ModelError, match=f"model={name} needs images of at least {least} px .* is {least - 1}"):
-        models.build(settings(name, **changes), least - 1)
+        network.build(settings(name, **changes), least - 1)
 
 
 @pytest.mark.parametrize(("name", "least"), [("cnn", 190), ("cnn_bn", 32)])
 def test_the_least_size_is_enough(name: str, least: int) -> None:
-    model = models.build(settings(name, filters=[2] * 6), least)
+    model = network.build(settings(name, filters=[2] * 6), least)
     assert model.layers[-4 if name == "cnn_bn" else -5].input.shape[1:3] == (1, 1)
 
 
@@ -203,7 +203,7 @@ def test_the_least_size_is_enough(name: str, least: int) -> None:
 
 
 def test_the_seed_is_two_blocks_and_a_dense_layer() -> None:
-    model = models.build(settings("cnn"), 128)
+    model = network.build(settings("cnn"), 128)
     assert [type(layer) for layer in model.layers] == [
         layers.InputLayer,
         layers.Rescaling,
@@ -223,13 +223,13 @@ def test_the_seed_is_two_blocks_and_a_dense_layer() -> None:
 
 
 def test_meso4_has_the_27977_weights_of_the_paper() -> None:
-    model = models.build(settings("meso4"), 256)
+    model = network.build(settings("meso4"), 256)
     assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == 27_977
 
 
 @pytest.mark.parametrize("size", [64, 75, 100])
 def test_meso4_takes_any_size(size: int) -> None:
-    assert models.build(settings("meso4"), size)(pictures(size)).shape == (4, 1)
+    assert network.build(settings("meso4"), size)(pictures(size)).shape == (4, 1)
 
 
 # -------------------------------------------------------------------------------------------------------- backbones
@@ -252,7 +252,7 @@ def test_weights_from_a_file_make_the_network_that_keras_saved(
 ) -> None:
     path = tmp_path / file
     (original.save_weights if file.endswith(".weights.h5") else original.save)(path)
-    model = models.build(settings("mobilenet_v3", weights=str(path)), 33)
+    model = network.build(settings("mobilenet_v3", weights=str(path)), 33)
     loaded = {weight.path: weight.numpy() for weight in model.weights}
     for weight in original.weights:
         np.testing.assert_array_equal(loaded[weight.path], weight.numpy())
@@ -266,15 +266,15 @@ def test_weights_from_a_file_make_the_network_that_keras_saved(
 def test_pretrained_networks_get_the_pixels_they_were_trained_on(name: str, application: str, tmp_path: Path) -> None:
     """EfficientNet's ImageNet pixels are (x / 255 - mean) / deviation, whatever statistics the file holds."""
     size = LEAST_SIZE[name]
-    network = getattr(keras.applications, application)(include_top=False, weights=None, input_shape=(size, size, 3))
-    network.save_weights(tmp_path / "backbone.weights.h5")
-    model = models.build(settings(name, weights=str(tmp_path / "backbone.weights.h5")), size)
+    stock = getattr(keras.applications, application)(include_top=False, weights=None, input_shape=(size, size, 3))
+    stock.save_weights(tmp_path / "backbone.weights.h5")
+    model = network.build(settings(name, weights=str(tmp_path / "backbone.weights.h5")), size)
     images = pictures(size)
     if name == "xception":
         pixels = images / 127.5 - 1
     else:  # Keras built this network with a Normalization that does nothing yet, after a division by 255
         pixels = 255 * (images / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-    expected = network(pixels.astype(np.float32)).numpy().mean(axis=(1, 2))
+    expected = stock(pixels.astype(np.float32)).numpy().mean(axis=(1, 2))
     np.testing.assert_allclose(
         up_to(model, "avg_pool")(images), expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max()
     )
@@ -282,15 +282,15 @@ def test_pretrained_networks_get_the_pixels_they_were_trained_on(name: str, appl
 
 def test_a_weights_file_that_is_missing_or_does_not_fit_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"model\.weights=.*nowhere\.h5: no such file"):
-        models.build(settings("mobilenet_v3", weights=str(tmp_path / "nowhere.h5")), 64)
+        network.build(settings("mobilenet_v3", weights=str(tmp_path / "nowhere.h5")), 64)
     (tmp_path / "notes.h5").write_text("not weights")
     (tmp_path / "notes.txt").touch()
-    other = models.build(settings("meso4"), 64)
+    other = network.build(settings("meso4"), 64)
     other.save(tmp_path / "other.h5")
     other.save_weights(tmp_path / "other.weights.h5")
     for path in tmp_path.iterdir():
         with pytest.raises(ModelError, match=r"not a \.h5 or \.weights\.h5 file of mobilenet_v3 without top") as caught:
-            models.build(settings("mobilenet_v3", weights=str(path)), 64)
+            network.build(settings("mobilenet_v3", weights=str(path)), 64)
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
 
@@ -299,7 +299,7 @@ def test_imagenet_without_a_network_says_what_to_do(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path))  # nothing downloaded before
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nobody answers
     with pytest.raises(ModelError, match=r"weights of mobilenet_v3.*set model\.weights to its path") as caught:
-        models.build(settings("mobilenet_v3", weights="imagenet"), 64)
+        network.build(settings("mobilenet_v3", weights="imagenet"), 64)
     assert "\n" not in str(caught.value)
 
 
@@ -308,20 +308,20 @@ def test_a_pretrained_model_is_frozen_but_for_its_head_and_then_fine_tuned(
 ) -> None:
     original.save_weights(tmp_path / "backbone.weights.h5")
     pretrained = settings("mobilenet_v3", weights=str(tmp_path / "backbone.weights.h5"))
-    model = models.build(pretrained, 33)
+    model = network.build(pretrained, 33)
     images = pictures(33).astype(np.float32)
     order, p_fake = [weight.path for weight in model.weights], model(images).numpy()
 
-    models.freeze(model, pretrained)
+    network.freeze(model, pretrained)
     assert [weight.path for weight in model.trainable_weights] == ["logit/kernel", "logit/bias"]
     step(model, images)
     before = up_to(model, "avg_pool")(images).numpy()
     np.testing.assert_array_equal(
-        before, up_to(models.build(pretrained, 33), "avg_pool")(images)
+        before, up_to(network.build(pretrained, 33), "avg_pool")(images)
     )  # head alone has moved
     assert not np.array_equal(p_fake, model(images))
 
-    models.unfreeze(model)
+    network.unfreeze(model)
     model.compile(keras.optimizers.SGD(0.1), loss="binary_crossentropy")
     statistics = {w.path: w.numpy() for w in model.weights if "moving" in w.path}
     model.train_on_batch(images, np.array([0, 1, 0, 1]))
@@ -333,5 +333,5 @@ def test_a_pretrained_model_is_frozen_but_for_its_head_and_then_fine_tuned(
 @pytest.mark.parametrize("name", ["cnn_bn", "mobilenet_v3"])
 def test_a_model_from_scratch_is_never_frozen(built: dict[str, keras.Model], name: str) -> None:
     trainable = len(built[name].trainable_weights)
-    models.freeze(built[name], settings(name))
+    network.freeze(built[name], settings(name))
     assert len(built[name].trainable_weights) == trainable

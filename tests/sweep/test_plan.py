@@ -78,7 +78,7 @@ def test_other_images_or_other_code_make_a_job_needed(
 
 
 def test_a_job_goes_on_where_it_was_killed(home: Path, small: list[str]) -> None:
-    from deepfake.data import load
+    from deepfake.data.dataset import load
 
     config = compose(small)
     with pytest.raises(KeyboardInterrupt), tracking.run(config, load(config.dataset)) as record:

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from deepfake import leaderboard, tracking
 from deepfake.config import compose
-from deepfake.data import load
+from deepfake.data.dataset import load
 from deepfake.errors import ConfigError
 from deepfake.sweep import plan, record
 

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from deepfake import models
 from deepfake.config import compose
+from deepfake.models import network
 from deepfake.training import fast
 from deepfake.training.fit import dtype_policy
 from deepfake.training.optimizers import FusedAdam
@@ -22,7 +22,7 @@ def pictures(size: int, number: int = 8) -> tuple[np.ndarray, np.ndarray]:
 
 def both(name: str, size: int) -> tuple[keras.Model, keras.Model]:
     keras.utils.set_random_seed(0)
-    stock = models.build(compose([f"model={name}", "model.dropout=0"]).model, size)
+    stock = network.build(compose([f"model={name}", "model.dropout=0"]).model, size)
     return stock, fast.accelerate(stock)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from deepfake.config import Config, compose
-from deepfake.data import Data, load
+from deepfake.data.dataset import Data, load
 from deepfake.errors import DataError, DeepfakeError
 from deepfake.training import fit
 from deepfake.training.fit import Trained, class_weights, train
@@ -178,7 +178,7 @@ from pathlib import Path
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from deepfake.config import compose
-from deepfake.data import load
+from deepfake.data.dataset import load
 from deepfake.training import fit
 tf.distribute.MirroredStrategy = lambda make=tf.distribute.MirroredStrategy: make(["CPU:0", "CPU:1"])
 losses = {}
@@ -207,7 +207,7 @@ def test_deterministic_means_the_same_bits(small: list[str], session_home: Path)
 import json, sys
 from pathlib import Path
 from deepfake.config import compose
-from deepfake.data import load
+from deepfake.data.dataset import load
 from deepfake.training import fit
 config = compose([*json.loads(sys.argv[1]), "trainer.deterministic=true", "augmentation=heavy"])
 data = load(config.dataset)

@@ -80,7 +80,8 @@ class Card:
         calibration: How far P(fake) can be trusted: calibration errors, and whether the band of Unsure held on Test.
         robustness: How metrics fall as Test images are degraded; null where it was not measured.
         sets: Of each other labelled set that it was measured on, a dict of what it is and the metrics.
-        explanation: What a page needs to show which parts of a picture the verdict rests on.
+        explanation: How much more than chance its heat maps mark.
+        framing: How faces lay in the training pictures (see `data.faces.Framing`); null where too few were found.
     """
 
     class_names: Annotated[list[str], Field(min_length=2, max_length=2)]
@@ -102,6 +103,7 @@ class Card:
     robustness: dict[str, Any] | None = None
     sets: list[dict[str, Any]] = field(default_factory=list)
     explanation: dict[str, Any] = field(default_factory=dict)
+    framing: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -124,11 +126,11 @@ class Prediction:
 
     def reason(self, fake: str) -> str:
         """Say in a sentence why the verdict is what it is; `fake` is the name of the positive class."""
-        text = f"P({fake.lower()}) is {self.p_fake:.1%}"
+        text = f"As this model sees it, the chance that the picture is {fake.lower()} is {self.p_fake:.1%}"
         if self.verdict != UNSURE or self.unsure is None:
-            return f"{text}; from {self.threshold:.1%} a picture looks rather {fake.lower()}."
+            return f"{text}; from {self.threshold:.1%} on it says {fake}."
         low, high = self.unsure
-        return f"{text}; from {low:.1%} to {high:.1%} this model has not been right often enough to say."
+        return f"{text}; from {low:.1%} to {high:.1%} it has not been right often enough to say."
 
 
 def write(folder: Path, model: "keras.Model", card: Card) -> Card:

@@ -32,7 +32,7 @@ AUCS = ("validation/auc", "test/auc")
 # Settings that change no expected result.
 UNDECIDING = ("seed", "tracking.", "evaluation.", "dataset.cache_limit", "dataset.audit", "trainer.profile")
 LAST = "last"  # the sweep that began last
-_LOWEST_FIRST = ("loss", "eer", "seconds")  # ends of the names of what should be small
+_LOWEST_FIRST = ("loss", "eer", "ece", "ece_before", "seconds")  # ends of the names of what should be small
 _HIGHEST_FIRST = ("start", "runs")
 _OPERATORS = {
     "=": operator.eq, "==": operator.eq, "!=": operator.ne,
@@ -133,7 +133,7 @@ def order(rows: Sequence[Row], name: str) -> list[Row]:
 
     Args:
         rows: The rows.
-        name: What by. Settings ascend; metrics stand best first: highest first, but for loss, eer and seconds. Numbers
+        name: What by. Settings ascend; metrics stand best first: highest first, but for loss, eer, ece, seconds. Numbers
             come before text, and rows that lack the value come last.
 
     Returns:

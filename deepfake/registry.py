@@ -4,13 +4,14 @@ import os
 import re
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from deepfake import tracking
+from deepfake import leaderboard, tracking
 from deepfake.config import home
 from deepfake.detector import CARD_FILE, MODEL_FILE, Detector
 from deepfake.errors import DeepfakeError, ModelError, TrackingError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 MODEL_NAME = "deepfake-detector"
 CHAMPION, CHALLENGER = "champion", "challenger"
+BEST = "best:"  # before a metric: the run that is best by it
 RUN_ID_LEAST = 6  # characters of a run id that may stand for it
 ARTIFACT = "model"  # the folder of a run's artifacts that holds its detector
 
@@ -33,6 +35,16 @@ class Registered:
     version: str
     alias: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version: its number, its aliases, the run that made it and that run's final metrics."""
+
+    number: str
+    aliases: list[str]
+    run_id: str
+    metrics: dict[str, float]
 
 
 def register(run_id: str, model_name: str, promote_at: float, compare: Callable[[Detector], Difference]) -> Registered:
@@ -65,7 +77,7 @@ def promote(which: str, model_name: str = MODEL_NAME) -> str:
     """Make a version the champion by hand; the champion before it becomes the challenger.
 
     Args:
-        which: A version number, an alias or the id of the run that made it.
+        which: A version number, an alias, the id of the run that made it, or `best:METRIC`.
         model_name: Name in the registry.
 
     Returns:
@@ -93,7 +105,8 @@ def fetch(which: str, model_name: str = MODEL_NAME) -> Path:
 
     Args:
         which: The path of a detector, an MLflow URI (`models:/NAME@ALIAS`, `models:/NAME/VERSION`, `runs:/ID/model`),
-            a version number, an alias, or a run id.
+            a version number, an alias, a run id, or `best:METRIC`: of all finished runs, whatever their data, the one
+            with the best value of a metric (the highest, or the lowest where less is better) that holds a detector.
         model_name: Name in the registry, for what is no path and no URI.
 
     Returns:
@@ -103,18 +116,55 @@ def fetch(which: str, model_name: str = MODEL_NAME) -> Path:
         TrackingError: If there is no such model.
         ModelError: If its files are not there.
     """
-    if os.path.exists(which):
-        return Path(which)
-    if which.startswith("runs:/"):
-        client = tracking.client()
-        return _folder(client, tracking.find(client, which.removeprefix("runs:/").partition("/")[0]).info.run_id)
+    return Path(which) if os.path.exists(which) else _folder(tracking.client(), run_of(which, model_name))
+
+
+def run_of(which: str, model_name: str = MODEL_NAME) -> str:
+    """Return the id of the run that made a model.
+
+    Args:
+        which: As `fetch` takes it, but no path.
+        model_name: Name in the registry.
+
+    Returns:
+        The run's id.
+
+    Raises:
+        TrackingError: If there is no such model.
+        ModelError: If it is a path of nothing.
+    """
     uri = re.fullmatch(r"models:/([^/@]+)[/@](.+)", which)
     if uri:
         model_name, which = uri.groups()
-    elif "/" in which or which.endswith(".h5"):
-        raise ModelError(f"{which} is not there")
     client = tracking.client()
-    return _folder(client, _find_version(client, which, model_name).run_id)
+    if which.startswith(BEST):
+        return _best(client, which.removeprefix(BEST))
+    if which.startswith("runs:/"):
+        return tracking.find(client, which.removeprefix("runs:/").partition("/")[0]).info.run_id
+    if "/" in which or which.endswith(".h5"):
+        raise ModelError(f"{which} is not there")
+    return _find_version(client, which, model_name).run_id
+
+
+def versions(model_name: str = MODEL_NAME) -> list[Version]:
+    """List the versions of a model, the newest first.
+
+    Args:
+        model_name: Name in the registry.
+
+    Returns:
+        The versions; none if nothing is registered by that name.
+    """
+    client = tracking.client()
+    found = client.search_model_versions(f"name = '{model_name}'")
+    aliases = dict(client.get_registered_model(model_name).aliases) if found else {}
+    listed = []
+    for version in sorted(found, key=lambda version: -int(version.version)):
+        number = str(version.version)
+        names = [alias for alias, pointed in sorted(aliases.items()) if str(pointed) == number]
+        metrics = dict(client.get_run(version.run_id).data.metrics)
+        listed.append(Version(number, names, version.run_id, metrics))
+    return listed
 
 
 def name_of(run_id: str) -> str | None:
@@ -141,9 +191,26 @@ def _compare(
     return (CHAMPION if found.probability > promote_at else CHALLENGER), reason
 
 
+def _best(client: "MlflowClient", metric: str) -> str:
+    """Return the id of the finished run that is best by a metric, of those that hold a detector."""
+    finished = [row for row in leaderboard.rows() if row["status"] == "FINISHED"]
+    if not finished:
+        raise TrackingError(f"{BEST}{metric}: no run is finished yet, `python run.py` trains one")
+    # Those of an epoch are left out: they are of the last epoch, and the weights of the best one are kept.
+    known = {name for row in finished for name in row["metrics"] if not name.startswith("epoch/")}
+    if metric not in known:
+        raise TrackingError(f"{BEST}{metric}: there is no such metric; there are {', '.join(sorted(known))}")
+    for row in leaderboard.order([row for row in finished if metric in row["metrics"]], metric):
+        with suppress(ModelError):
+            _folder(client, row["run_id"])
+            return row["run_id"]
+    raise ModelError(f"{BEST}{metric}: the files of every run that has it are gone; was mlruns/ moved or cleaned?")
+
+
 def _find_version(client: "MlflowClient", which: str, model_name: str) -> "ModelVersion":
     from mlflow.exceptions import MlflowException
 
+    which = _best(client, which.removeprefix(BEST)) if which.startswith(BEST) else which
     try:
         if which.isdigit() and len(which) < RUN_ID_LEAST:
             return client.get_model_version(model_name, which)

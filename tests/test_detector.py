@@ -316,6 +316,6 @@ def test_to_load_a_detector_takes_nothing_that_only_training_and_measuring_need(
 
 def test_a_verdict_comes_with_its_reason() -> None:
     sure = Prediction(0.93, "Fake", 0.5, unsure=(0.2, 0.8))
-    assert sure.reason("Fake") == "P(fake) is 93.0%; from 50.0% a picture looks rather fake."
+    assert sure.reason("Fake").endswith("the chance that the picture is fake is 93.0%; from 50.0% on it says Fake.")
     unsure = Prediction(0.62, "Unsure", 0.5, unsure=(0.2, 0.8))
-    assert "from 20.0% to 80.0% this model has not been right often enough" in unsure.reason("Fake")
+    assert "from 20.0% to 80.0% it has not been right often enough to say" in unsure.reason("Fake")

@@ -96,9 +96,58 @@ def test_every_name_finds_the_same_folder(run_id: str) -> None:
     assert registry.fetch(str(folder)) == folder
 
 
+def another(run_id: str, metrics: dict[str, float], status: str = "FINISHED") -> str:
+    """A run beside the first, with the same detector and other numbers, that was not registered."""
+    client = tracking.client()
+    experiment_id = client.get_run(run_id).info.experiment_id
+    other = client.create_run(experiment_id).info.run_id
+    client.log_artifacts(other, str(registry.fetch(run_id)), registry.ARTIFACT)
+    for name, value in metrics.items():
+        client.log_metric(other, name, value)
+    client.set_terminated(other, status)
+    return other
+
+
+def found(which: str) -> str:
+    return registry.fetch(which).parent.parent.name
+
+
+def test_the_best_run_by_a_metric(run_id: str) -> None:
+    strong = another(run_id, {"validation/auc": 2.0, "validation/loss": 9.0, "validation/eer": 9.0})
+    firm = another(run_id, {"validation/auc": -1.0, "validation/loss": -1.0, "also/celeb/eer": -1.0})
+    honest = another(run_id, {"validation/ece": -1.0, "test/ece_before": -1.0, "validation/auc": float("nan")})
+    another(run_id, {"validation/auc": 3.0, "validation/loss": -3.0}, status="FAILED")
+    assert found("best:validation/auc") == strong
+    assert found("best:validation/loss") == found("best:also/celeb/eer") == firm
+    assert found("best:validation/ece") == found("best:test/ece_before") == honest
+    assert found("best:validation/recall") == run_id  # the only one that has it
+
+    with pytest.raises(TrackingError, match=f"run {strong} has no registered version"):
+        registry.promote("best:validation/auc")
+    registry.register(strong, NAME, 0.9, better(0.1))
+    assert registry.promote("best:validation/auc") == alias("champion") == "2"
+
+    shutil.rmtree(registry.fetch("best:validation/auc"))
+    assert found("best:validation/auc") == run_id
+    shutil.rmtree(registry.fetch(f"runs:/{firm}/model"))
+    with pytest.raises(ModelError, match=r"^best:also/celeb/eer: the files of every run that has it are gone"):
+        registry.fetch("best:also/celeb/eer")
+
+
+@pytest.mark.parametrize("name", ["auc", "validation/acu", "seed", "seconds", "epoch/val_auc", ""])
+def test_the_best_run_by_a_metric_that_is_none(finished_run: dict, name: str) -> None:
+    with pytest.raises(TrackingError, match=f"^best:{name}: there is no such metric; there are .*") as error:
+        registry.fetch(f"best:{name}")
+    named = str(error.value).partition("there are ")[2].split(", ")
+    assert {"validation/auc", "validation/ece", "test/auc"} <= set(named)
+    assert not any(metric.startswith("epoch/") for metric in named)
+
+
 def test_no_model_yet(home: Path) -> None:
     with pytest.raises(TrackingError, match=r"`python run.py` trains and registers one"):
         registry.fetch("champion")
+    with pytest.raises(TrackingError, match=r"no run is finished yet, `python run.py` trains one"):
+        registry.fetch("best:validation/auc")
     with pytest.raises(ModelError, match="is not there"):
         registry.fetch("models/mine.h5")
 

@@ -48,6 +48,12 @@ def read(source: str | Path | bytes) -> np.ndarray:
         raise ImageError(f"a damaged or incomplete image ({type(error).__name__})") from None
 
 
+def is_animated(path: Path) -> bool:
+    """Say of a file that `read` can read whether it holds more than the one picture that is read."""
+    with Image.open(path, formats=FORMATS) as image:
+        return getattr(image, "n_frames", 1) > 1
+
+
 def from_pil(image: Image.Image) -> np.ndarray:
     """Convert a Pillow image of any mode to upright RGB.
 

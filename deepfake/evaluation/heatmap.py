@@ -136,6 +136,22 @@ def feature_layer(model: "keras.Model") -> "keras.Layer":
     return next(layer for layer in reversed(maps) if _cells(layer) >= least)
 
 
+def tint(maps: np.ndarray) -> np.ndarray:
+    """Give heat its colours, from dark to light, which tell as much to the colour-blind.
+
+    Args:
+        maps: (N, size, size), 0 to 1.
+
+    Returns:
+        (N, size, size, 4), uint8 RGBA, the denser the hotter, to be laid over a picture.
+    """
+    from matplotlib import colormaps
+
+    colours = colormaps[COLOURS](maps)
+    colours[..., 3] = OPACITY * maps
+    return (255 * colours).round().astype(np.uint8)
+
+
 def overlay(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
     """Lay heat over pictures.
 
@@ -144,15 +160,12 @@ def overlay(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
         maps: (N, size, size), 0 to 1.
 
     Returns:
-        (N, size, size, 3), uint8 RGB: the picture in grey, and over it, the denser the hotter, colours from dark to
-        light that tell as much to the colour-blind.
+        (N, size, size, 3), uint8 RGB: the picture in grey, and over it what `tint` gives.
     """
-    from matplotlib import colormaps
-
     grey = images @ np.array([0.299, 0.587, 0.114])  # luma of ITU-R BT.601
-    heat = 255 * colormaps[COLOURS](maps)[..., :3]
-    density = OPACITY * maps[..., None]
-    return (grey[..., None] * (1 - density) + heat * density).round().astype(np.uint8)
+    heat = tint(maps)
+    density = heat[..., 3:] / 255
+    return (grey[..., None] * (1 - density) + heat[..., :3] * density).round().astype(np.uint8)
 
 
 def logit(model: "keras.Model") -> "keras.KerasTensor":

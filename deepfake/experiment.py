@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from deepfake import registry, tracking
 from deepfake.augmentation import augment
 from deepfake.config import Backbone, Config, flatten, folder_like
 from deepfake.console import findings, metrics_table, out, sets_table, table
+from deepfake.data import faces
 from deepfake.data.audit import Audit, audit
 from deepfake.data.dataset import Data, Split, by_name, load, load_test
 from deepfake.detector import Card, Detector, write
@@ -21,6 +22,7 @@ from deepfake.errors import DataError, ModelError
 from deepfake.evaluation.assessment import Assessment, assess, conclusions, for_card, for_record
 from deepfake.evaluation.bootstrap import FEWEST, Difference, paired_bootstrap
 from deepfake.model_card import MODEL_CARD_FILE, model_card
+from deepfake.serving import make_servable
 
 if TYPE_CHECKING:
     import keras
@@ -63,6 +65,7 @@ def run(config: Config) -> float:
             card = write(folder / registry.ARTIFACT, model, _card(config, data, audited, record.id, assessed))
             text = model_card(card, config.tracking.model_name)
             (folder / registry.ARTIFACT / MODEL_CARD_FILE).write_text(text, encoding="utf-8")
+            make_servable(folder / registry.ARTIFACT, record.id)
             _check_export(folder / registry.ARTIFACT, data.splits["Validation"], assessed)
             _write_report(folder, config, data, audited, trained, assessed, model)
             record.log_artifacts(folder)
@@ -135,6 +138,7 @@ def _in_float32(config: Config, trained: "keras.Model") -> "keras.Model":
 
 def _card(config: Config, data: Data, audited: Audit | None, run_id: str, assessed: Assessment) -> Card:
     names = config.dataset.class_names
+    framing = faces.measure(data.splits["Train"].images)
     unrecorded = ("resume", "sweep.", "tracking.", "dataset.root", "dataset.cache_limit", "dataset.split_file")
     return Card(
         class_names=list(names),
@@ -151,6 +155,7 @@ def _card(config: Config, data: Data, audited: Audit | None, run_id: str, assess
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={name: version for name in tracking.PACKAGES if (version := tracking.package_version(name))},
         settings={key: value for key, value in flatten(config).items() if not key.startswith(unrecorded)},
+        framing=asdict(framing) if framing else None,
         **for_card(assessed),
     )
 

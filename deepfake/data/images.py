@@ -50,8 +50,11 @@ def read(source: str | Path | bytes) -> np.ndarray:
 
 def is_animated(path: Path) -> bool:
     """Say of a file that `read` can read whether it holds more than the one picture that is read."""
-    with Image.open(path, formats=FORMATS) as image:
-        return getattr(image, "n_frames", 1) > 1
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            return getattr(image, "n_frames", 1) > 1
+    except Exception:  # what follows the first frame is damaged
+        return False
 
 
 def from_pil(image: Image.Image) -> np.ndarray:

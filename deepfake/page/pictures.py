@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from deepfake import threads
+from deepfake.data import faces
 from deepfake.data.images import is_animated, read, square
 from deepfake.detector import Detector
 
@@ -86,8 +87,6 @@ def _view(pixels: np.ndarray, detector: Detector) -> View:
 def _face(pixels: np.ndarray, detector: Detector) -> View | None:
     if detector.card.framing is None:
         return None
-    from deepfake.data import faces
-
     framing = faces.Framing(**detector.card.framing)
     found = faces.find(pixels)
     if not found or faces.is_close(found[0], pixels, framing):

@@ -133,8 +133,8 @@ def order(rows: Sequence[Row], name: str) -> list[Row]:
 
     Args:
         rows: The rows.
-        name: What by. Settings ascend; metrics stand best first: highest first, but for loss, eer, ece, seconds. Numbers
-            come before text, and rows that lack the value come last.
+        name: What by. Settings ascend; metrics stand best first: highest first, but for loss, eer, ece and seconds.
+            Numbers come before text, and rows that lack the value come last.
 
     Returns:
         The rows, sorted; equal ones stay in their order.

@@ -67,7 +67,8 @@ def test_the_artifacts(artifacts: Path) -> None:
     }  # fmt: skip
     assert all(path.stat().st_size > 5000 for path in (artifacts / "plots").glob("*.png"))
     assert {path.name for path in (artifacts / "model").iterdir()} == {
-        "deepfake_model.h5", "detector.json", "model_card.md",
+        "deepfake_model.h5", "detector.json", "model_card.md", "MLmodel", "code",
+        "requirements.txt", "python_env.yaml", "conda.yaml",
     }  # fmt: skip
     assert {"findings.csv", "pairs.csv", "traits.csv", "examples.png"} <= {
         path.name for path in (artifacts / "audit").iterdir()

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -19,15 +19,24 @@ from deepfake.errors import DeepfakeError, ImageError
 if TYPE_CHECKING:
     from deepfake.data.dataset import Data
 
-MODEL_HELP = "A path, an MLflow URI, a version number, an alias or a run id."
+MODEL_HELP = (
+    "A path, an MLflow URI, a version number, an alias, a run id, or best:METRIC, like best:validation/auc: the "
+    "finished run that is best by it. Test should choose nothing: not best:test/auc."
+)
 OVERRIDES_HELP = "As for run.py: dataset=folder dataset.root=DIR ..."
 ON_HELP = "Another folder: its Test split, or all of it where it has no splits. May be given again."
 TTA_HELP = "Look at each image four times: as it is, mirrored, enlarged, compressed."
+FORMAT_HELP = (
+    "Each takes raw 0-255 RGB and gives P(fake) before calibration; detector.json beside it has the temperature and "
+    "the threshold. onnx needs: pip install tf2onnx onnxruntime"
+)
 FIELDS = ("path", "p_fake", "verdict", "threshold", "spread", "error")
 DEGRADED = 500  # images of each class that are degraded, at most
 
 
-def promote(which: Annotated[str, typer.Argument(help="A version number, an alias or a run id.")]) -> None:
+def promote(
+    which: Annotated[str, typer.Argument(help="A version number, an alias, a run id, or best:METRIC.")],
+) -> None:
     """Make a version the champion, which the app serves."""
     from deepfake import registry
 
@@ -108,6 +117,23 @@ def evaluate(
     for name, found in worn.items():
         robustness_table(name, found)
     out.print(f"All numbers and plots: {folder}", markup=False)
+
+
+def export(
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    kind: Annotated[Literal["tflite", "onnx", "savedmodel"], typer.Option("--format", help=FORMAT_HELP)],
+    to: Annotated[Path | None, typer.Option("--out", help="A new folder for it.")] = None,
+) -> None:
+    """Write a model in another format; it is kept only if it says what the .h5 says."""
+    from deepfake.export import export as write
+
+    detector = _load(model)
+    name = f"{detector.card.model}-{detector.card.run_id[:8]}-{kind}"
+    out.print(write(detector, kind, to or home() / "mlruns" / "exports" / name), markup=False)
+    out.print(
+        f"Its P(fake) is before calibration: temperature {detector.card.temperature:.4g} and threshold "
+        f"{detector.card.threshold:.4g} are in detector.json beside it."
+    )
 
 
 def _labelled(settings: Dataset, splits: Sequence[str], folders: Sequence[Path], itself: bool) -> dict[str, "Data"]:

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from deepfake.page.models import Models
 
 HERE = Path(__file__).resolve().parent
+SESSIONS = 500  # visitors of whom Gradio keeps what they were shown last
 
 
 def serve(models: "Models", **where) -> tuple["gr.Blocks", str]:
@@ -46,6 +48,7 @@ def serve(models: "Models", **where) -> tuple["gr.Blocks", str]:
         prevent_thread_lock=True,
         footer_links=["api"],
         run_history=False,
+        state_session_capacity=SESSIONS,
         quiet=True,
     )
     return page, url
@@ -59,6 +62,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", "7860")))
     arguments = parser.parse_args()
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["PILLOW_BLOCK_SIZE"] = "64m"  # from 32 MB on, memory goes back to the system when it is free
+    warnings.filterwarnings("ignore", module="PIL")  # of damaged pictures, with paths of this machine
     with tempfile.TemporaryDirectory(prefix="deepfake-uploads-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # what visitors send is deleted with it, at the latest
         from deepfake.page.models import find

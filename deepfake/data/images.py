@@ -15,6 +15,8 @@ from deepfake.errors import ImageError
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 50_000_000  # a larger picture is no face crop, and decoding it could exhaust the memory
+MAX_SIDE = 12_000  # pixels: what is longer takes gigabytes when it is padded to a square
+MAX_SCANS, MAX_PIECES = 100, 100_000  # of a progressive JPEG, of a TIFF: more only keep a decoder busy, for hours
 
 
 def read(source: str | Path | bytes) -> np.ndarray:
@@ -52,7 +54,8 @@ def is_animated(path: Path) -> bool:
     """Say of a file that `read` can read whether it holds more than the one picture that is read."""
     try:
         with Image.open(path, formats=FORMATS) as image:
-            return getattr(image, "n_frames", 1) > 1
+            # Not `n_frames`, for which Pillow walks through all of them; a photograph with another in it is an MPO.
+            return image.format != "MPO" and getattr(image, "is_animated", False)
     except Exception:  # what follows the first frame is damaged
         return False
 
@@ -71,12 +74,16 @@ def from_pil(image: Image.Image) -> np.ndarray:
     """
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(_too_large(f"{image.width * image.height / 1e6:.0f}"))
+    if max(image.size) > MAX_SIDE:
+        raise ImageError(f"{max(image.size)} pixels long; at most {MAX_SIDE} are read")
+    if len(getattr(image, "tile", ())) > MAX_PIECES or _scans(image) > MAX_SCANS:
+        raise ImageError("an image in too many pieces; save it anew")
     if image.mode == "F":
         raise ImageError("floating-point pixels, whose range is not known; save it with 8 or 16 bits")
     image.load()
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits a channel: Pillow's own conversion clips it to white
-        grey = (np.clip(np.asarray(image).astype(np.int64), 0, 65535) + 128) // 257
+        grey = (np.clip(np.asarray(image), 0, 65535).astype(np.int32) + 128) // 257
         return np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
     if image.has_transparency_data:
         layer = image.convert("RGBA")
@@ -108,6 +115,14 @@ def square(image: np.ndarray, size: int, resize: Literal["squash", "crop", "pad"
         return image
     # Bicubic, widened by Pillow when it shrinks: no aliasing, and more of the fine traces left than with bilinear.
     return np.array(Image.fromarray(np.ascontiguousarray(image)).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def _scans(image: Image.Image) -> int:
+    """Count how often a progressive JPEG goes over the picture, each time at the cost of all of it."""
+    if not image.info.get("progressive") or not getattr(image, "fp", None):
+        return 0
+    image.fp.seek(0)  # where Pillow begins as well
+    return image.fp.read().count(b"\xff\xda")
 
 
 def _not_an_image(source: str | Path | bytes) -> str:

@@ -18,7 +18,7 @@ from deepfake.evaluation.heatmap import tint
 from deepfake.page.pictures import View, data_uri
 
 CAVEAT = "A probability, not evidence: it can be wrong, above all on pictures made in ways that it has not seen."
-ANIMATED = "This is an animation: only its first frame was looked at."
+ANIMATED = "This file holds several pictures: only the first was looked at."
 FIELDS = ("file", "verdict", "p_fake", "note")
 
 

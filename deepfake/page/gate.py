@@ -1,5 +1,6 @@
 """What of Gradio's server a visitor may reach: what the page needs, and nothing else."""
 
+import logging
 import os
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from fastapi.responses import PlainTextResponse
 
 MAX_UPLOAD = 200 * 2**20  # bytes of all files that are sent at once
+MAX_CALL = 2**20  # bytes of any other request, which but names files and a model
 # Gradio also serves every upload by its path, fetches addresses, and has pages for developers.
 READ = re.compile(
     r"/|/(healthz|config|theme\.css|favicon\.ico|robots\.txt|manifest\.json|pwa_icon)|/(assets|static)/.*"
@@ -25,8 +27,28 @@ class Gate:
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Pass a request on, or refuse it."""
-        refused = self._refuse(scope) if scope["type"] != "lifespan" else None
-        await (refused or self._app)(scope, receive, send)
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif refused := self._refuse(scope):
+            await refused(scope, receive, send)
+        else:
+            await self._pass_on(scope, receive, send)
+
+    async def _pass_on(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Pass a request on; where Gradio trips over it, say so, without a traceback."""
+        begun = False
+
+        async def answer(message: dict[str, Any]) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, answer)
+        except Exception as error:
+            logging.getLogger(__name__).warning("a request was not understood: %s", type(error).__name__)
+            if not begun:
+                await PlainTextResponse("This request is not understood.", 400)(scope, receive, send)
 
     def _refuse(self, scope: dict[str, Any]) -> PlainTextResponse | None:
         path, method = scope["path"], scope.get("method")
@@ -36,8 +58,9 @@ class Gate:
             allowed = method == "POST" and WRITE.fullmatch(path)
         if not allowed:
             return PlainTextResponse("There is nothing here.", 404)
-        if path.startswith("/gradio_api/upload") and method == "POST":
-            return _refuse_upload(dict(scope["headers"]).get(b"content-length", b""))
+        if method == "POST":
+            length = dict(scope["headers"]).get(b"content-length", b"")
+            return _refuse_length(length, MAX_UPLOAD if path.startswith("/gradio_api/upload") else MAX_CALL)
         return None
 
     def _is_ours(self, path: str) -> bool:
@@ -45,9 +68,9 @@ class Gate:
         return path.startswith(FILE) and Path(os.path.normpath(path.removeprefix(FILE))).parent == self._folder
 
 
-def _refuse_upload(length: bytes) -> PlainTextResponse | None:
+def _refuse_length(length: bytes, most: int) -> PlainTextResponse | None:
     if not length.isdigit():
-        return PlainTextResponse("Say how long the upload is: Content-Length is missing.", 411)
-    if int(length) > MAX_UPLOAD:
-        return PlainTextResponse(f"Too much at once: at most {MAX_UPLOAD // 2**20} MB are taken.", 413)
+        return PlainTextResponse("Say how long the request is: Content-Length is missing.", 411)
+    if int(length) > most:
+        return PlainTextResponse(f"Too much at once: at most {most // 2**20} MB are taken.", 413)
     return None

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio import processing_utils
+from gradio import processing_utils, utils
 
 from deepfake.errors import DeepfakeError, ImageError, ModelError
 from deepfake.page import answer
 from deepfake.page.engine import Engine
 from deepfake.page.models import Models
 from deepfake.page.pictures import read_picture
-from deepfake.page.uploads import STALE, Uploads, fetch_nothing, paths
+from deepfake.page.uploads import Uploads, fetch_nothing, paths
 
 HERE = Path(__file__).resolve().parent
 CSS = HERE / "style.css"
@@ -42,9 +42,10 @@ def build(models: Models) -> gr.Blocks:
     """
     gr.set_static_paths([EXAMPLES])
     processing_utils.async_ssrf_protected_download = fetch_nothing
-    page = gr.Blocks(title="Real or fake?", delete_cache=STALE, analytics_enabled=False)
+    page = gr.Blocks(title="Real or fake?", analytics_enabled=False)
     page.upload_file_set = uploads = Uploads()
     page.temp_file_sets[0] = uploads
+    uploads.watch(Path(utils.get_upload_folder()))
     desk = _Desk(models, uploads)
     with page:
         gr.Markdown(INTRODUCTION, elem_id="title")
@@ -106,7 +107,7 @@ class _Desk:
 
     def show_many(self, pictures: Any, key: str | None) -> Iterator[tuple[Any, Any]]:
         """Judge many pictures; the table grows."""
-        files = paths(pictures)
+        files = self._files(pictures)
         with self._uploads.answered(*files):
             try:
                 engine = self._engine(key)
@@ -127,8 +128,12 @@ class _Desk:
         except DeepfakeError:  # whose text names places on this machine
             raise ModelError("This model cannot be loaded. Choose another one.") from None
 
+    def _files(self, sent: Any) -> list[Path]:
+        """Return what was uploaded, or is an example: what a program sends may name any file of this machine."""
+        return [path for path in paths(sent) if str(path) in self._uploads or path.parent == EXAMPLES]
+
     def _look(self, picture: Any, engine: Engine) -> tuple[list[answer.Looked], list[str]]:
-        path, *_ = [*paths(picture), None]
+        path, *_ = [*self._files(picture), None]
         if path is None:
             raise ImageError("There is no picture.")
         with self._uploads.answered(path):

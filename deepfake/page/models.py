@@ -9,6 +9,7 @@ from threading import Lock, Thread
 from typing import TYPE_CHECKING, Protocol
 
 from deepfake.detector import CARD_FILE, Detector
+from deepfake.errors import TrackingError
 from deepfake.page.engine import Engine
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class RegisteredModels:
         """Return the model of a version, or the one that the page opens with."""
         if key in (None, self._default):
             return self._current
+        if key not in [offered for _, offered in self.choices()]:
+            raise TrackingError(f"model {key} is not offered")
         with self._lock:  # two visitors who choose the same version load it once
             return self._load(self._run(key))
 

@@ -154,7 +154,7 @@ def _declare_huge(rng: np.random.Generator, content: bytes) -> bytes:
     elif content.startswith(b"BM"):
         told[18:26] = struct.pack("<ii", width, -height)
     elif content.startswith(b"RIFF"):
-        told[24:30] = (struct.pack("<I", width)[:3] + struct.pack("<I", height)[:3])
+        told[24:30] = struct.pack("<I", width)[:3] + struct.pack("<I", height)[:3]
     else:
         for tag, value in ((256, width), (257, height)):
             at = content.find(struct.pack("<H", tag))

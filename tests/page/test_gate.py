@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse
 from fastapi.testclient import TestClient
 
-from deepfake.page.gate import MAX_UPLOAD, Gate
+from deepfake.page.gate import MAX_CALL, MAX_UPLOAD, Gate
 
 EXAMPLES = Path("/project/examples")
 
@@ -57,3 +57,17 @@ def test_an_upload_says_how_long_it_is_and_is_not_endless(client: TestClient) ->
     huge = client.post("/gradio_api/upload", content=b"x", headers={"content-length": str(MAX_UPLOAD + 1)})
     assert huge.status_code == 413
     assert "at most 200 MB" in huge.text
+
+
+def test_so_does_any_other_request(client: TestClient) -> None:
+    assert client.post("/gradio_api/call/predict", content=iter([b"{}"])).status_code == 411
+    huge = client.post("/gradio_api/queue/join", content=b"{}", headers={"content-length": str(MAX_CALL + 1)})
+    assert huge.status_code == 413
+
+
+def test_what_the_server_trips_over_is_answered_without_a_traceback() -> None:
+    async def trip(*_) -> None:
+        raise KeyError("/a/path")
+
+    said = TestClient(Gate(trip, EXAMPLES)).post("/gradio_api/call/predict", json={})
+    assert (said.status_code, said.text) == (400, "This request is not understood.")

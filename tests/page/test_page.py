@@ -66,7 +66,7 @@ def test_of_an_animation_the_first_frame_is_judged_and_that_is_said(predict, ser
     first, second = (Image.fromarray(np.full((40, 40, 3), grey, np.uint8)) for grey in (60, 200))
     first.save(tmp_path / "moving.gif", save_all=True, append_images=[second])
     told = predict(tmp_path / "moving.gif")
-    assert told["notes"] == ["This is an animation: only its first frame was looked at."]
+    assert told["notes"] == ["This file holds several pictures: only the first was looked at."]
     assert told["p_fake"] == pytest.approx(served.detector.predict(first).p_fake, abs=1e-6)
 
 

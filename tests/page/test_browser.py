@@ -6,20 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.page.conftest import CHROMIUM, Served
+from tests.conftest import CHROMIUM
+from tests.page.conftest import Served
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, like `apt-get install chromium`")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    from playwright.sync_api import sync_playwright
-
-    arguments = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture
@@ -103,15 +93,18 @@ def test_another_model_can_be_chosen(page, fake: Path) -> None:
 
 
 def test_the_keyboard_is_enough(page, fake: Path) -> None:
+    page.locator(".gallery-item").nth(5).wait_for()
     place = page.get_by_role("button", name="Drop an image file here to upload")
-    page.locator(".gallery-item").nth(5).wait_for()  # all of the page is alive
-    for _ in range(12):
+    choosers = []
+    page.on("filechooser", lambda chooser: choosers.append(chooser))  # noqa: PLW0108 - Playwright marks the function
+    for _ in range(60):  # the first keys may come before the page has taken its final shape
         page.keyboard.press("Tab")
         if place.evaluate("place => place === document.activeElement"):
+            page.keyboard.press("Enter")
+            page.wait_for_timeout(500)
+        if choosers:
             break
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
-    chooser.value.set_files(fake)
+    choosers[0].set_files(fake)
     page.locator(".df-verdict").wait_for()
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import gradio as gr
 from gradio import processing_utils, utils
 
@@ -40,6 +41,7 @@ def build(models: Models) -> gr.Blocks:
     Returns:
         The page, not yet launched. It also answers `/predict` for programs.
     """
+    cv2.setNumThreads(1)  # the visitors share the cores, not the parts of a picture
     gr.set_static_paths([EXAMPLES])
     processing_utils.async_ssrf_protected_download = fetch_nothing
     page = gr.Blocks(title="Real or fake?", analytics_enabled=False)

@@ -1,8 +1,9 @@
 """What visitors send: taken from Gradio as files, limited, and deleted as soon as it is answered."""
 
+import secrets
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock, Thread
@@ -26,23 +27,24 @@ async def fetch_nothing(*_: Any, **__: Any) -> None:
 
 
 class Uploads(set):
-    """Gradio's set of uploaded files, which also counts how often each was sent.
+    """Gradio's set of uploaded files, each of which gets a place of its own.
 
-    Gradio names a file by its content, so two visitors who send the same picture share one file. It is deleted when the
-    last of them has been answered.
+    Gradio names a file by its content, so that two visitors who send the same picture would share one, and the first to
+    be answered would take it away from the other.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._sent: Counter[str] = Counter()
         self._asked: Counter[str] = Counter()
         self._lock = Lock()
 
-    def update(self, *files: Iterable[Any]) -> None:
-        """Take up files that were sent."""
-        sent = [str(file) for some in files for file in some]
-        with self._lock:
-            self._sent.update(sent)
+    def update(self, *files: list[str]) -> None:
+        """Take up files that were sent; in these lists, which Gradio answers with, they get their new paths.
+
+        Gradio calls this right after it has put the files where it wants them, and from one thread.
+        """
+        for sent in files:
+            sent[:] = [_apart(Path(path)) for path in sent]
             super().update(sent)
 
     @contextmanager
@@ -56,8 +58,11 @@ class Uploads(set):
         finally:
             with self._lock:
                 self._asked -= asked
-                for path in asked.elements():
-                    self._drop(path)
+            for path in map(Path, self.intersection(asked)):
+                self.discard(str(path))
+                with suppress(OSError):
+                    path.unlink()
+                    path.parent.rmdir()
 
     def watch(self, folder: Path) -> None:
         """Sweep a folder again and again for as long as this program runs."""
@@ -69,28 +74,25 @@ class Uploads(set):
         Gradio's own `delete_cache` does not know what was sent in part, deletes what is being judged, and ends for good
         when a file comes while it looks through them.
         """
-        for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder before the folder
-            with suppress(OSError), self._lock:  # a folder that is not empty stays
-                if path.stat().st_mtime > time.time() - STALE or str(path) in self._asked:
-                    continue
-                if path.is_dir():
-                    path.rmdir()
-                else:
-                    self._forget(str(path))
+        for path in [path for path in folder.rglob("*") if path.is_file()]:
+            with suppress(OSError), self._lock:
+                if path.stat().st_mtime < time.time() - STALE and str(path) not in self._asked:
+                    self.discard(str(path))
+                    path.unlink()
+                    if path.parent != folder:
+                        path.parent.rmdir()
 
     def _sweep_on(self, folder: Path) -> None:
         while True:
             time.sleep(STALE / 20)
             self.sweep(folder)
 
-    def _drop(self, path: str) -> None:
-        if self._sent[path] > 1:
-            self._sent[path] -= 1
-        elif self._sent.pop(path, 0):
-            self._forget(path)
 
-    def _forget(self, path: str) -> None:
-        """Delete a file. Its folder not at once: Gradio may be about to put the same picture there again."""
-        self._sent.pop(path, None)
-        self.discard(path)
-        Path(path).unlink(missing_ok=True)
+def _apart(path: Path) -> str:
+    """Move a file into a new folder beside its own, which goes if it is empty; return its path."""
+    own = path.parents[1] / secrets.token_hex(16) / path.name
+    own.parent.mkdir()
+    path.rename(own)
+    with suppress(OSError):
+        path.parent.rmdir()
+    return str(own)

@@ -12,20 +12,21 @@ from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import httpx
-import numpy as np
 from PIL import Image
+
+from deepfake.data.synthetic import draw_pair
 
 PICTURES = 32
 
 
 def pictures() -> list[bytes]:
-    """Make JPEG files of 256 x 256 px, smooth as photographs are."""
-    rng, files = np.random.default_rng(0), []
-    for _ in range(PICTURES):
-        coarse = Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
-        file = BytesIO()
-        coarse.resize((256, 256), Image.Resampling.BICUBIC).save(file, "jpeg", quality=90)
-        files.append(file.getvalue())
+    """Make JPEG files of 256 x 256 px: drawn faces, enlarged."""
+    files = []
+    for number in range(PICTURES // 2):
+        for drawn in draw_pair(7, number):
+            file = BytesIO()
+            Image.open(BytesIO(drawn)).resize((256, 256)).save(file, "jpeg", quality=90)
+            files.append(file.getvalue())
     return files
 
 

@@ -9,11 +9,13 @@ from deepfake.page.uploads import Uploads, paths
 
 
 def sent(uploads: Uploads, folder: Path, name: str = "a.jpg") -> Path:
-    """Gradio has received a file."""
-    path = folder / name
+    """Gradio has received a file, whose folder it names by the content."""
+    path = folder / "hash of the content" / name
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"a picture")
-    uploads.update([path])
-    return path
+    answer = [str(path)]
+    uploads.update(answer)
+    return Path(answer[0])
 
 
 def test_a_file_is_deleted_when_it_is_answered(tmp_path: Path) -> None:
@@ -33,16 +35,16 @@ def test_also_if_the_answer_fails(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_two_who_send_the_same_picture_are_both_answered(tmp_path: Path) -> None:
+def test_two_who_send_the_same_picture_do_not_share_it(tmp_path: Path) -> None:
     uploads = Uploads()
-    path = sent(uploads, tmp_path)
-    sent(uploads, tmp_path)  # Gradio names files by their content
-    with uploads.answered(path):
+    first, second = sent(uploads, tmp_path), sent(uploads, tmp_path)
+    assert first.name == second.name == "a.jpg"
+    with uploads.answered(first):
         pass
-    assert path.is_file()
-    with uploads.answered(path):
+    assert second.read_bytes() == b"a picture"
+    with uploads.answered(second):
         pass
-    assert not path.exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_nobody_sent_stays(tmp_path: Path) -> None:
@@ -60,15 +62,14 @@ def test_the_paths_of_what_a_component_sent() -> None:
 
 def test_what_was_broken_off_or_never_asked_about_goes_with_its_folder(tmp_path: Path) -> None:
     uploads = Uploads()
-    for name in ("never asked", "asked"):
-        (tmp_path / name).mkdir()
-        sent(uploads, tmp_path / name)
+    never, asked = sent(uploads, tmp_path), sent(uploads, tmp_path)
     (tmp_path / "tmp1234").write_bytes(b"half a pict")
     age(tmp_path)
     (tmp_path / "fresh").touch()
-    with uploads.answered(tmp_path / "asked" / "a.jpg"):
+    with uploads.answered(asked):
         uploads.sweep(tmp_path)
-        assert left(tmp_path) == {"asked", "asked/a.jpg", "fresh", "never asked"}
+        assert left(tmp_path) == {asked, asked.parent, tmp_path / "fresh"}
+        assert never not in left(tmp_path)
     age(tmp_path)
     uploads.sweep(tmp_path)
     assert left(tmp_path) == set()
@@ -81,5 +82,5 @@ def age(folder: Path) -> None:
         os.utime(path, (0, 0))
 
 
-def left(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+def left(folder: Path) -> set[Path]:
+    return set(folder.rglob("*"))

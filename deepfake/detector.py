@@ -126,11 +126,16 @@ class Prediction:
 
     def reason(self, fake: str) -> str:
         """Say in a sentence why the verdict is what it is; `fake` is the name of the positive class."""
-        text = f"As this model sees it, the chance that the picture is {fake.lower()} is {self.p_fake:.1%}"
+        text = f"As this model sees it, the chance that the picture is {fake.lower()} is {percent(self.p_fake)}"
         if self.verdict != UNSURE or self.unsure is None:
             return f"{text}; from {self.threshold:.1%} on it says {fake}."
         low, high = self.unsure
         return f"{text}; from {low:.1%} to {high:.1%} it has not been right often enough to say."
+
+
+def percent(share: float) -> str:
+    """Write a share, 0 to 1, so that what is not certain does not look it."""
+    return "> 99.9%" if 0.9995 <= share < 1 else "< 0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
 
 
 def write(folder: Path, model: "keras.Model", card: Card) -> Card:

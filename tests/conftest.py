@@ -123,10 +123,11 @@ def serve() -> Callable[..., AbstractContextManager[None]]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator:
-    """The system's Chromium, headless."""
+    """The system's Chromium, headless, with a camera that shows a moving drawing."""
     from playwright.sync_api import sync_playwright
 
-    arguments = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    arguments = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    arguments += ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         yield opened

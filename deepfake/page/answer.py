@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from deepfake.detector import UNSURE, Card, Prediction
+from deepfake.detector import UNSURE, Card, Prediction, percent
 from deepfake.errors import ImageError
 from deepfake.evaluation.heatmap import tint
 from deepfake.page.pictures import View, data_uri
@@ -66,7 +66,7 @@ def result(looks: Sequence[Looked], card: Card, notes: Sequence[str]) -> str:
         f'<label for="df-{token}-{i}">{escape(look.name)}</label>'
         for i, look in enumerate(looks)
     )
-    offer = f'<span class="df-offer">The face fills little of the picture. Look at: </span>{choice}' if last else ""
+    offer = f'<span class="df-offer">The face fills little of the picture. Look at:</span>{choice}' if last else ""
     said = "".join(f'<p class="df-note">{escape(note)}</p>' for note in notes)
     views = "".join(_view(look, card) for look in looks)
     return f'<section class="df-result df-views-{len(looks)}">{offer}{said}{views}</section>'
@@ -154,13 +154,8 @@ def _bar(name: str, share: float, kind: str) -> str:
     fill = f'<span class="df-fill df-{kind}" style="width: {100 * share:.1f}%"></span>'
     return (
         f'<div class="df-bar"><span>{escape(name)}</span><span class="df-track" aria-hidden="true">{fill}</span>'
-        f"<b>{_percent(share)}</b></div>"
+        f"<b>{percent(share)}</b></div>"
     )
-
-
-def _percent(share: float) -> str:
-    """Write a share so that what is not certain does not look it."""
-    return "> 99.9%" if 0.9995 <= share < 1 else "< 0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
 
 
 def _as_json(look: Looked, card: Card) -> dict[str, Any]:
@@ -183,7 +178,7 @@ def _line(row: Row, card: Card) -> str:
         note = f'<br><span class="df-note">{escape(row.note)}</span>' if row.note else ""
         said = (
             f'<td><span class="df-tag df-{kind}"><span aria-hidden="true">{sign}</span> '
-            f"{escape(row.outcome.verdict)}</span>{note}</td><td>{_percent(row.outcome.p_fake)}</td>"
+            f"{escape(row.outcome.verdict)}</span>{note}</td><td>{percent(row.outcome.p_fake)}</td>"
         )
     return f"<tr><th scope='row'>{escape(row.name)}</th>{said}</tr>"
 

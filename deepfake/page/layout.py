@@ -1,6 +1,7 @@
 """The page itself: where a visitor puts pictures, and where the answers appear."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -89,28 +90,31 @@ class _Desk:
 
     def show(self, picture: Any, key: str | None) -> tuple[Any, Any]:
         """Judge a picture for a person; the place for the next one is empty again."""
-        if picture is None:  # the place was emptied
-            return gr.skip(), gr.skip()
-        try:
-            engine = self._engine(key)
-            looks, notes = self._look(picture, engine)
-        except DeepfakeError as error:
-            return answer.problem(str(error)), None
+        with self._take(picture) as files:
+            if not files:  # the place was emptied, or another event brought the same picture
+                return gr.skip(), gr.skip()
+            try:
+                engine = self._engine(key)
+                looks, notes = _look(files[0], engine)
+            except DeepfakeError as error:
+                return answer.problem(str(error)), None
         return answer.result(looks, engine.detector.card, notes), None
 
     def predict(self, picture: Any) -> dict[str, Any]:
         """Judge a picture for a program: verdict, confidences and heat map."""
-        try:
-            engine = self._engine(None)
-            looks, notes = self._look(picture, engine)
-        except DeepfakeError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+        with self._take(picture) as files:
+            if not files:
+                raise gr.Error("There is no picture.", print_exception=False)
+            try:
+                engine = self._engine(None)
+                looks, notes = _look(files[0], engine)
+            except DeepfakeError as error:
+                raise gr.Error(str(error), print_exception=False) from None
         return answer.as_json(looks, engine.detector.card, notes, engine.name)
 
     def show_many(self, pictures: Any, key: str | None) -> Iterator[tuple[Any, Any]]:
         """Judge many pictures; the table grows."""
-        files = self._files(pictures)
-        with self._uploads.answered(*files):
+        with self._take(pictures) as files:
             try:
                 engine = self._engine(key)
             except DeepfakeError as error:
@@ -124,29 +128,29 @@ class _Desk:
             rows += [answer.Row(file.name, ImageError(f"not looked at: {MOST} at a time")) for file in files[MOST:]]
             yield answer.table(rows, engine.detector.card), None
 
+    @contextmanager
+    def _take(self, sent: Any) -> Iterator[list[Path]]:
+        """Take what was uploaded, or is an example: what a program sends may name any file of this machine."""
+        named = paths(sent)
+        with self._uploads.take(named) as files:
+            yield files + [path for path in named if path.parent == EXAMPLES]
+
     def _engine(self, key: str | None) -> Engine:
         try:
             return self._models.get(key)
         except DeepfakeError:  # whose text names places on this machine
             raise ModelError("This model cannot be loaded. Choose another one.") from None
 
-    def _files(self, sent: Any) -> list[Path]:
-        """Return what was uploaded, or is an example: what a program sends may name any file of this machine."""
-        return [path for path in paths(sent) if str(path) in self._uploads or path.parent == EXAMPLES]
 
-    def _look(self, picture: Any, engine: Engine) -> tuple[list[answer.Looked], list[str]]:
-        path, *_ = [*self._files(picture), None]
-        if path is None:
-            raise ImageError("There is no picture.")
-        with self._uploads.answered(path):
-            try:
-                seen = read_picture(path, engine.detector)
-            except ImageError as error:
-                raise ImageError(f"This file cannot be judged: {error}.") from None
-        views = {"Whole picture": seen.whole} | ({"Face": seen.face} if seen.face else {})
-        judged = engine.judge([view.square for view in views.values()])
-        looks = [answer.Looked(name, view, *found) for (name, view), found in zip(views.items(), judged, strict=True)]
-        return looks, [answer.ANIMATED] if seen.animated else []
+def _look(path: Path, engine: Engine) -> tuple[list[answer.Looked], list[str]]:
+    try:
+        seen = read_picture(path, engine.detector)
+    except ImageError as error:
+        raise ImageError(f"This file cannot be judged: {error}.") from None
+    views = {"Whole picture": seen.whole} | ({"Face": seen.face} if seen.face else {})
+    judged = engine.judge([view.square for view in views.values()])
+    looks = [answer.Looked(name, view, *found) for (name, view), found in zip(views.items(), judged, strict=True)]
+    return looks, [answer.ANIMATED] if seen.animated else []
 
 
 def _one(desk: _Desk, model: gr.Dropdown) -> None:
@@ -154,22 +158,23 @@ def _one(desk: _Desk, model: gr.Dropdown) -> None:
         with gr.Column():
             sources = ["upload", "webcam", "clipboard"]
             picture = gr.Image(sources=sources, label="Picture", elem_id="picture", height=320, buttons=[])
-            examples = gr.Examples(
+            gr.Examples(
                 [[str(path)] for path in sorted(EXAMPLES.glob("*.jpg"))],
                 picture,
                 label="Or try one of these, drawn by code",
             )
         result = gr.HTML(EMPTY, elem_id="answer")
-    for chosen in (picture.input, examples.load_input_event.then):
-        chosen(
-            desk.show,
-            [picture, model],
-            [result, picture],
-            preprocess=False,
-            api_visibility="private",
-            show_progress_on=result,
-            scroll_to_output=True,
-        )
+    gr.on(
+        [picture.upload, picture.change],  # neither comes for all of: a file, a photograph, a paste, an example
+        desk.show,
+        [picture, model],
+        [result, picture],
+        preprocess=False,
+        api_visibility="private",
+        show_progress_on=result,
+        scroll_to_output=True,
+        trigger_mode="multiple",
+    )
     programs = gr.JSON(visible=False)
     gr.Button(visible=False).click(desk.predict, picture, programs, preprocess=False, api_name="predict")
 

@@ -2,7 +2,6 @@
 
 import secrets
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,7 +34,7 @@ class Uploads(set):
 
     def __init__(self) -> None:
         super().__init__()
-        self._asked: Counter[str] = Counter()
+        self._taken: set[str] = set()
         self._lock = Lock()
 
     def update(self, *files: list[str]) -> None:
@@ -48,21 +47,27 @@ class Uploads(set):
             super().update(sent)
 
     @contextmanager
-    def answered(self, *paths: Path) -> Iterator[None]:
-        """Delete files when what is done with them ends, however it ends. Files that nobody sent are left alone."""
-        asked = Counter(map(str, paths))
+    def take(self, paths: list[Path]) -> Iterator[list[Path]]:
+        """Take files, to be deleted when what is done with them ends, however it ends.
+
+        Args:
+            paths: Any paths.
+
+        Yields:
+            Those of them that are uploads and that nobody has taken before: a browser tells of one in several ways.
+        """
         with self._lock:
-            self._asked += asked
+            mine = [path for path in paths if str(path) in self and str(path) not in self._taken]
+            self._taken.update(map(str, mine))
         try:
-            yield
+            yield mine
         finally:
-            with self._lock:
-                self._asked -= asked
-            for path in map(Path, self.intersection(asked)):
+            for path in mine:
                 self.discard(str(path))
                 with suppress(OSError):
                     path.unlink()
                     path.parent.rmdir()
+            self._taken.difference_update(map(str, mine))
 
     def watch(self, folder: Path) -> None:
         """Sweep a folder again and again for as long as this program runs."""
@@ -76,7 +81,7 @@ class Uploads(set):
         """
         for path in [path for path in folder.rglob("*") if path.is_file()]:
             with suppress(OSError), self._lock:
-                if path.stat().st_mtime < time.time() - STALE and str(path) not in self._asked:
+                if path.stat().st_mtime < time.time() - STALE and str(path) not in self._taken:
                     self.discard(str(path))
                     path.unlink()
                     if path.parent != folder:

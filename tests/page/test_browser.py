@@ -12,6 +12,14 @@ from tests.page.conftest import Served
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, like `apt-get install chromium`")
 
 
+COPY = """async () => {
+    const drawing = new OffscreenCanvas(64, 64);
+    drawing.getContext("2d").fillRect(8, 8, 40, 40);
+    const picture = await drawing.convertToBlob({type: "image/png"});
+    await navigator.clipboard.write([new ClipboardItem({"image/png": picture})]);
+}"""
+
+
 @pytest.fixture
 def page(browser, served: Served) -> Iterator:
     """The page, opened; it asks nobody else for anything."""
@@ -19,7 +27,9 @@ def page(browser, served: Served) -> Iterator:
     elsewhere = []
     opened.on("request", lambda request: elsewhere.append(request.url) if served.url not in request.url else None)
     opened.goto(served.url)
-    opened.locator("#picture input[type=file]").first.wait_for(state="attached")
+    opened.locator(".gallery-item").nth(5).wait_for()
+    opened.wait_for_timeout(1000)  # what is there takes its final shape, and hears of clicks, a moment later
+    opened.bring_to_front()
     yield opened
     assert [url for url in elsewhere if not url.startswith(("data:", "blob:"))] == []
     if folder := os.environ.get("DEEPFAKE_SCREENSHOTS"):
@@ -92,12 +102,28 @@ def test_another_model_can_be_chosen(page, fake: Path) -> None:
     page.locator(".df-verdict").wait_for()
 
 
+def test_a_picture_can_be_taken(page) -> None:
+    page.context.grant_permissions(["camera"])
+    page.get_by_label("Capture from camera").click()
+    page.locator("#picture button", has_text="Click to Access Webcam").click()
+    page.wait_for_function("() => document.querySelector('#picture video')?.videoWidth > 0")
+    page.wait_for_timeout(500)
+    page.get_by_label("capture photo").click()
+    page.locator(".df-verdict").wait_for()
+
+
+def test_a_picture_can_be_pasted(page) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.evaluate(COPY)
+    page.get_by_label("Paste from clipboard").click()
+    page.locator(".df-verdict").wait_for()
+
+
 def test_the_keyboard_is_enough(page, fake: Path) -> None:
-    page.locator(".gallery-item").nth(5).wait_for()
     place = page.get_by_role("button", name="Drop an image file here to upload")
     choosers = []
     page.on("filechooser", lambda chooser: choosers.append(chooser))  # noqa: PLW0108 - Playwright marks the function
-    for _ in range(60):  # the first keys may come before the page has taken its final shape
+    for _ in range(60):
         page.keyboard.press("Tab")
         if place.evaluate("place => place === document.activeElement"):
             page.keyboard.press("Enter")

@@ -21,7 +21,8 @@ def sent(uploads: Uploads, folder: Path, name: str = "a.jpg") -> Path:
 def test_a_file_is_deleted_when_it_is_answered(tmp_path: Path) -> None:
     uploads = Uploads()
     path = sent(uploads, tmp_path)
-    with uploads.answered(path):
+    with uploads.take([path]) as files:
+        assert files == [path]
         assert path.is_file()
     assert not path.exists()
     assert not uploads
@@ -30,7 +31,7 @@ def test_a_file_is_deleted_when_it_is_answered(tmp_path: Path) -> None:
 def test_also_if_the_answer_fails(tmp_path: Path) -> None:
     uploads = Uploads()
     path = sent(uploads, tmp_path)
-    with pytest.raises(RuntimeError), uploads.answered(path):
+    with pytest.raises(RuntimeError), uploads.take([path]):
         raise RuntimeError
     assert not path.exists()
 
@@ -39,19 +40,28 @@ def test_two_who_send_the_same_picture_do_not_share_it(tmp_path: Path) -> None:
     uploads = Uploads()
     first, second = sent(uploads, tmp_path), sent(uploads, tmp_path)
     assert first.name == second.name == "a.jpg"
-    with uploads.answered(first):
+    with uploads.take([first]):
         pass
     assert second.read_bytes() == b"a picture"
-    with uploads.answered(second):
+    with uploads.take([second]):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_taken_is_not_given_twice(tmp_path: Path) -> None:
+    uploads = Uploads()
+    path = sent(uploads, tmp_path)
+    with uploads.take([path]), uploads.take([path]) as again:
+        assert again == []
+    with uploads.take([path]) as later:
+        assert later == []
 
 
 def test_what_nobody_sent_stays(tmp_path: Path) -> None:
     example = tmp_path / "example.jpg"
     example.touch()
-    with Uploads().answered(example):
-        pass
+    with Uploads().take([example]) as files:
+        assert files == []
     assert example.is_file()
 
 
@@ -66,7 +76,7 @@ def test_what_was_broken_off_or_never_asked_about_goes_with_its_folder(tmp_path:
     (tmp_path / "tmp1234").write_bytes(b"half a pict")
     age(tmp_path)
     (tmp_path / "fresh").touch()
-    with uploads.answered(asked):
+    with uploads.take([asked]):
         uploads.sweep(tmp_path)
         assert left(tmp_path) == {asked, asked.parent, tmp_path / "fresh"}
         assert never not in left(tmp_path)

@@ -58,7 +58,8 @@ def main() -> None:
     """Load the model, open the page and serve it until Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", help="a version, alias, run id, best:METRIC, URI or path (default: the champion)")
-    parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
+    everybody = "0.0.0.0" if "SPACE_ID" in os.environ else "127.0.0.1"  # a Space is asked from outside
+    parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", everybody))
     parser.add_argument("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", "7860")))
     arguments = parser.parse_args()
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"

@@ -2,10 +2,9 @@
 
 import logging
 import math
-import time
 from functools import lru_cache
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Protocol
 
 from deepfake.detector import CARD_FILE, Detector
@@ -64,6 +63,7 @@ class RegisteredModels:
         self._default, self._lock = default, Lock()
         self._load = lru_cache(KEPT)(_load)
         self._current = self._load(self._run(default))
+        self._closed = Event()
         Thread(target=self._follow, daemon=True).start()
 
     def get(self, key: str | None) -> Engine:
@@ -90,9 +90,12 @@ class RegisteredModels:
             with self._lock:
                 self._current = self._load(run)
 
+    def close(self) -> None:
+        """Follow the alias no more."""
+        self._closed.set()
+
     def _follow(self) -> None:
-        while True:
-            time.sleep(POLL)
+        while not self._closed.wait(POLL):
             try:
                 self.refresh()
             except Exception as error:  # the registry may be away, or busy: what is served goes on being served

@@ -28,7 +28,7 @@ def detector(finished_run: dict) -> Detector:
     return Detector.load("models:/deepfake-detector@champion")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def served(detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The page on a free port."""
     with pytest.MonkeyPatch.context() as patch:
@@ -37,8 +37,10 @@ def served(detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> Iter
         import app
         from deepfake.page.models import RegisteredModels
 
-        page, url = app.serve(RegisteredModels("champion"))
+        models = RegisteredModels("champion")
+        page, url = app.serve(models)
         yield Served(url.rstrip("/"), detector, folder)
+        models.close()
         page.close()
 
 

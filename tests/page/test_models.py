@@ -12,6 +12,20 @@ from deepfake.page.models import OneModel, RegisteredModels, find
 
 
 @pytest.fixture
+def registered(finished_run: dict):
+    """Make the models of a page, which cease to follow the champion when the test ends."""
+    made = []
+
+    def make() -> RegisteredModels:
+        made.append(RegisteredModels("champion"))
+        return made[-1]
+
+    yield make
+    for models in made:
+        models.close()
+
+
+@pytest.fixture
 def second_version(finished_run: dict) -> str:
     """The same model registered once more."""
     client = tracking.client()
@@ -37,6 +51,7 @@ def test_without_one_the_champion_is_and_every_version_can_be_chosen(
     finished_run: dict, second_version: str, tmp_path: Path
 ) -> None:
     models = find(None, tmp_path)
+    models.close()
     texts, keys = zip(*models.choices(), strict=True)
     assert keys == ("champion", second_version, "1")
     assert texts[0].startswith("champion: deepfake-detector version ")
@@ -47,12 +62,12 @@ def test_without_one_the_champion_is_and_every_version_can_be_chosen(
 
 
 def test_a_moved_champion_is_picked_up_and_who_asked_the_old_one_is_answered(
-    finished_run: dict, small: list[str]
+    finished_run: dict, small: list[str], registered
 ) -> None:
     from deepfake import experiment
     from deepfake.config import compose
 
-    models = RegisteredModels("champion")
+    models = registered()
     old = models.get(None)
     experiment.run(compose([*small, "seed=5"]))
     newest = registry.versions()[0]
@@ -68,15 +83,15 @@ def test_a_moved_champion_is_picked_up_and_who_asked_the_old_one_is_answered(
 
 
 def test_a_registry_that_is_away_does_not_stop_the_page(
-    finished_run: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    registered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    models = RegisteredModels("champion")
+    models = registered()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'nowhere' / 'mlflow.db'}")
     with pytest.raises(Exception):  # noqa: B017 - whatever the database says; the page's own poll only logs it
         models.refresh()
     assert models.get(None).judge([np.zeros((32, 32, 3), np.uint8)])
 
 
-def test_a_version_that_is_not_there_is_an_error(finished_run: dict) -> None:
+def test_a_version_that_is_not_there_is_an_error(registered) -> None:
     with pytest.raises(TrackingError, match="99"):
-        RegisteredModels("champion").get("99")
+        registered().get("99")

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import warnings
@@ -66,6 +67,7 @@ def main() -> None:
     os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = "1000000"  # statistics for nobody, at a fifth of the page's time
     os.environ["PILLOW_BLOCK_SIZE"] = "64m"  # from 32 MB on, memory goes back to the system when it is free
     warnings.filterwarnings("ignore", module="PIL")  # of damaged pictures, with paths of this machine
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # which deletes what follows
     with tempfile.TemporaryDirectory(prefix="deepfake-uploads-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # what visitors send is deleted with it, at the latest
         from deepfake.page.models import find

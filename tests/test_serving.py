@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -125,10 +124,10 @@ def test_a_version_of_before_is_loaded_as_ever(folder: Path, paths: list[Path], 
     assert Detector.load(tmp_path).predict(paths[0]) == Detector.load(folder).predict(paths[0])
 
 
-def test_mlflow_models_serve(store: None, serve: Callable, folder: Path, paths: list[Path], tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+def test_mlflow_models_serve(
+    store: None, serve: Callable, free_port: Callable, folder: Path, paths: list[Path], tmp_path: Path
+) -> None:
+    port = str(free_port())
     address = f"http://127.0.0.1:{port}"
 
     def ask(*images: str) -> list[dict]:

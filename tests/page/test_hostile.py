@@ -61,12 +61,12 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(finished_run: dict, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(
+    finished_run: dict, free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     """The champion's page, as `python app.py` serves it."""
     folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "app.py", "--port", str(port)],

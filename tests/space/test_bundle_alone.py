@@ -3,12 +3,11 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,10 +49,8 @@ def alone(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="module")
-def served(alone: Path) -> Iterator[Page]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def served(alone: Path, free_port: Callable[[], int]) -> Iterator[Page]:
+    port = free_port()
     environment = {"PATH": os.environ["PATH"], "HOME": str(alone), "GRADIO_SERVER_PORT": str(port)}
     started = time.monotonic()
     command = [alone / "venv" / "bin" / "python", "app.py"]

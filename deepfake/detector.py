@@ -105,6 +105,11 @@ class Card:
     explanation: dict[str, Any] = field(default_factory=dict)
     framing: dict[str, float] | None = None
 
+    @property
+    def drawn(self) -> bool:
+        """Whether it learnt from the embedded data set, which is drawn by code."""
+        return self.data["name"] == "synthetic"
+
 
 @dataclass(frozen=True)
 class Prediction:

@@ -20,7 +20,6 @@ METRICS = {
     "accuracy_fake": "accuracy on {1}",
 }
 HUB = {"auc": "roc_auc", "balanced_accuracy": "balanced_accuracy", "average_precision": "average_precision"}
-SYNTHETIC = "synthetic"
 
 LIMITS = """\
 - Detectors fail on generators and swaps that they have not seen: expect far less than the numbers above.
@@ -68,7 +67,7 @@ def _front_matter(card: Card, name: str) -> str:
         for key, kind in HUB.items()
         if (value := test.get(key)) is not None and not math.isnan(value)
     ]
-    licence = {"license": "mit"} if _is_drawn(card) else {"license": "other", "license_name": "see-licence-below"}
+    licence = {"license": "mit"} if card.drawn else {"license": "other", "license_name": "see-licence-below"}
     return ModelCardData(
         **licence,
         library_name="keras",
@@ -85,7 +84,7 @@ def _summary(card: Card) -> str:
         f"Says of a face image whether it looks {real} or {fake}: the network `{card.model}`, trained on "
         f"{card.data['name']}, {card.created[:10]}, run `{card.run_id}`."
     )
-    if _is_drawn(card):
+    if card.drawn:
         text += "\n\n**Trained on faces drawn by code. It knows nothing of real deepfakes.**"
     return text
 
@@ -178,16 +177,12 @@ def _training(card: Card) -> str:
 
 def _licence(card: Card) -> str:
     text = "The code is under the MIT licence."
-    if not _is_drawn(card):
+    if not card.drawn:
         text += (
             f" What the weights may be used for depends also on the terms of the images they were trained on "
             f"({card.data['name']}), which this card does not know."
         )
     return text
-
-
-def _is_drawn(card: Card) -> bool:
-    return card.data["name"] == SYNTHETIC
 
 
 def _with_interval(card: Card, split: str, key: str) -> str:

@@ -111,7 +111,7 @@ def table(rows: Sequence[Row], card: Card) -> str:
 def about(card: Card, name: str) -> str:
     """Say in two lines of Markdown what the model is, how good it is and where it fails."""
     total = sum(card.data["counts"]["Train"].values())
-    learnt = f"{total:,} drawn faces" if _drawn(card) else f"{total:,} images of {card.data['name']}"
+    learnt = f"{total:,} drawn faces" if card.drawn else f"{total:,} images of {card.data['name']}"
     lines = [f"**{name}**: the network `{card.model}`, which learnt from {learnt}. {_worth(card)}", _weakness(card)]
     return "  \n".join(lines)
 
@@ -209,7 +209,7 @@ def _worth(card: Card) -> str:
 
 
 def _weakness(card: Card) -> str:
-    if _drawn(card):
+    if card.drawn:
         return "**It learnt from drawn faces alone and knows nothing of real deepfakes: try it, do not rely on it.**"
     others = [row for row in card.sets if _known(row.get("balanced_accuracy"))]
     text = "It fails on fakes made in ways that it has not seen, on strong compression, on small or covered faces"
@@ -217,10 +217,6 @@ def _weakness(card: Card) -> str:
         worst = min(others, key=lambda row: row["balanced_accuracy"])
         text += f": on {worst['name']} it was right on {worst['balanced_accuracy']:.0%}"
     return f"{text}. {CAVEAT}"
-
-
-def _drawn(card: Card) -> bool:
-    return card.data["name"] == "synthetic"
 
 
 def _known(value: float | None) -> bool:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 from functools import lru_cache
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -70,7 +71,7 @@ class RegisteredModels:
         """Return the model of a version, or the one that the page opens with."""
         if key in (None, self._default):
             return self._current
-        if key not in [offered for _, offered in self.choices()]:
+        if not re.fullmatch(r"\d{1,5}", str(key)):  # what is offered are versions, not whatever a registry can name
             raise TrackingError(f"model {key} is not offered")
         with self._lock:  # two visitors who choose the same version load it once
             return self._load(self._run(key))

@@ -39,7 +39,7 @@ class Picture:
         whole: All of it.
         face: The face in it, cut out as the faces were on which the model was trained; None where the whole picture is
             such a close face already, or no face was found.
-        animated: Whether it is the first frame of an animation.
+        animated: Whether it is the first of several in the file.
     """
 
     whole: View

@@ -15,7 +15,7 @@ STALE = 600  # seconds after which what was sent in part, or never asked about, 
 
 
 def paths(sent: Any) -> list[Path]:
-    """Return the files of what a component sent, as Gradio hands it over unprocessed: it knows them to be uploads."""
+    """Return the paths in what a component sent, as Gradio hands it over unprocessed: they may be of any file."""
     files = sent if isinstance(sent, list) else [sent]
     return [Path(file["path"]) for file in files if file and file.get("path")]
 

@@ -27,6 +27,14 @@ def files(*modules: str) -> list[Path]:
     return sorted(found)
 
 
+def names(node: ast.AST) -> Iterator[str]:
+    """Yield what a statement imports, like `deepfake.detector.Card`; nothing if it is no import."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
 def _files_of(name: str) -> Iterator[Path]:
     """Yield the file of a module and those of the packages around it; the last part of a name may be no module."""
     parts = name.split(".")
@@ -37,7 +45,4 @@ def _files_of(name: str) -> Iterator[Path]:
 
 def _imports(path: Path) -> Iterator[str]:
     for node in ast.parse((PROJECT / path).read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        yield from names(node)

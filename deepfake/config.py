@@ -142,10 +142,25 @@ def _within(low: float, high: float) -> AfterValidator:
 
 
 @strict
+class SelfBlended:
+    """Fakes made of Train's real images while training: each its own source and target (Shiohara & Yamasaki 2022).
+
+    Attributes:
+        prob: How often a real image is paired with a blend of itself instead of one of the data set's fakes.
+        only_real: Whether the data set's fakes are left alone, so that every fake is a blend, whatever `prob` says.
+    """
+
+    prob: Fraction
+    only_real: bool
+
+
+@strict
 class Augmentation:
     """What is done to Train images. An operation that is null, or not named, is not done.
 
     Attributes:
+        crop: Side in pixels of a random square that is cut out and trained on, at the scale of the whole; null for all.
+        self_blended: Fakes made of real images, before anything else is done.
         rotation: Degrees.
         shift: Share of the side, drawn for x and y apart.
         shear: Degrees.
@@ -163,6 +178,8 @@ class Augmentation:
     """
 
     name: str
+    crop: Annotated[int, Field(ge=16)] | None = None
+    self_blended: SelfBlended | None = None
     rotation: Annotated[Op | None, _within(-180, 180)] = None
     shift: Annotated[Op | None, _within(-1, 1)] = None
     shear: Annotated[Op | None, _within(-80, 80)] = None
@@ -186,7 +203,21 @@ Dropout = Annotated[float, Field(ge=0, lt=1)]
 
 
 @strict
-class Cnn:
+class ModelBase:
+    """What every network has.
+
+    Attributes:
+        front_end: Fixed filters before the network, whose residuals it gets in place of the pixels (see
+            `models.front_end`); `none` for the pixels themselves.
+        beside_rgb: Whether it gets the pixels as well; without a front end, that is so anyway.
+    """
+
+    front_end: Literal["none", "srm", "npr", "highpass"]
+    beside_rgb: bool
+
+
+@strict
+class Cnn(ModelBase):
     """The seed: Conv-ReLU-Pool for each of `filters`, Flatten, Dense of `dense` units, Dropout, sigmoid."""
 
     name: Literal["cnn"]
@@ -196,7 +227,7 @@ class Cnn:
 
 
 @strict
-class CnnBn:
+class CnnBn(ModelBase):
     """A deeper all-convolutional net with batch normalisation; each of `filters` is a stage of two convolutions."""
 
     name: Literal["cnn_bn"]
@@ -205,7 +236,7 @@ class CnnBn:
 
 
 @strict
-class Meso4:
+class Meso4(ModelBase):
     """MesoNet-4 (Afchar et al. 2018)."""
 
     name: Literal["meso4"]
@@ -213,7 +244,29 @@ class Meso4:
 
 
 @strict
-class Backbone:
+class Residual(ModelBase):
+    """A residual net that learns from scratch, without batch normalisation.
+
+    Attributes:
+        filters: Channels of each stage; from the second stage on, each begins by halving the side.
+        blocks: Residual blocks of each stage.
+        block: Two 3x3 convolutions (`plain`), or a 3x3 depthwise one between two of 1x1 (`inverted`).
+        stem_stride: 2 halves the side before the first stage, 1 keeps every pixel.
+        standardise: Whether kernels are standardised while the net trains.
+        dropout: Before the last layer.
+    """
+
+    name: Literal["residual"]
+    filters: Filters
+    blocks: Annotated[list[Annotated[int, Field(ge=1, le=32)]], Field(min_length=1, max_length=8)]
+    block: Literal["plain", "inverted"]
+    stem_stride: Literal[1, 2]
+    standardise: bool
+    dropout: Dropout
+
+
+@strict
+class Backbone(ModelBase):
     """A network of `keras.applications` with a new head.
 
     Attributes:
@@ -231,7 +284,23 @@ class Backbone:
     fine_tune_factor: Annotated[float, Field(gt=0, le=1)]
 
 
-Model = Cnn | CnnBn | Meso4 | Backbone
+@strict
+class Ensemble:
+    """The average of the models of finished runs. `python -m deepfake ensemble` makes one; none is trained.
+
+    Attributes:
+        members: The first eight characters of the runs' ids.
+        networks: Names of their models.
+        mixed: Settings of the training in which the runs differ. Of these, a configuration holds those of the first.
+    """
+
+    name: Literal["ensemble"]
+    members: Annotated[list[str], Field(min_length=2)]
+    networks: Annotated[list[str], Field(min_length=2)]
+    mixed: list[str]
+
+
+Model = Cnn | CnnBn | Meso4 | Residual | Backbone | Ensemble
 
 # ------------------------------------------------------------------------------------------------------- optimizer
 
@@ -246,6 +315,8 @@ class OptimizerBase:
             `plateau_patience` epochs without a better validation AUC.
         warmup_epochs: Epochs, or a part of one, in which the rate first climbs from zero.
         clip_norm: Largest norm of the whole gradient; null for no clipping.
+        ema: Momentum of an exponential average of the weights, a step at a time, which is judged and kept in their
+            place (Polyak & Juditsky 1992); 0 for none.
     """
 
     learning_rate: Annotated[float, Field(gt=0, le=100)]
@@ -254,6 +325,7 @@ class OptimizerBase:
     plateau_factor: Annotated[float, Field(gt=0, lt=1)]
     plateau_patience: Count
     clip_norm: Positive | None
+    ema: Annotated[float, Field(ge=0, lt=1)]
 
 
 @strict
@@ -294,6 +366,8 @@ class Trainer:
     Attributes:
         epochs: At most this many.
         batch_size: Images a step.
+        pairs: Whether a batch is half real and half fake, each fake beside the real image of its group that is most
+            like it, and both augmented with the same draw, so that what differs is the manipulation alone.
         class_weights: `balanced` weighs each class by the inverse of its share of Train; `none` weighs all alike.
         label_smoothing: Share of a label that is given to the other class.
         precision: `auto` is bfloat16 on GPUs that compute in it and processors with AMX, float32 elsewhere.
@@ -306,6 +380,7 @@ class Trainer:
 
     epochs: Annotated[int, Field(ge=1, le=100_000)]
     batch_size: Annotated[int, Field(ge=1, le=65_536)]
+    pairs: bool
     class_weights: Literal["balanced", "none"]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     precision: Literal["auto", "float32", "bfloat16"]
@@ -453,11 +528,28 @@ def validate(composed: DictConfig | dict[str, Any]) -> Config:
     """
     try:
         tree = OmegaConf.to_container(OmegaConf.create(composed), resolve=True, throw_on_missing=True)
-        return TypeAdapter(Config).validate_json(
-            json.dumps(tree)
-        )  # from JSON, strict still takes dicts for dataclasses
+        config = TypeAdapter(Config).validate_json(json.dumps(tree))  # from JSON, strict takes dicts for dataclasses
     except (OmegaConfBaseException, ValidationError) as error:
         raise ConfigError(explain(error)) from error
+    _check_together(config)
+    return config
+
+
+def _check_together(config: Config) -> None:
+    """Refuse values that are allowed each, but not together."""
+    crop, size, batch = config.augmentation.crop, config.dataset.image_size, config.trainer.batch_size
+    if (config.trainer.pairs or config.augmentation.self_blended) and batch % 2:
+        raise ConfigError(f"trainer.batch_size={batch}: where real and fake images are paired it should be even")
+    if crop and crop > size:
+        raise ConfigError(f"augmentation.crop={crop}: should be at most dataset.image_size={size}")
+    if crop and isinstance(config.model, Cnn | Meso4):
+        raise ConfigError(
+            f"augmentation.crop={crop}: model={config.model.name} has a weight for each place in the picture and "
+            "cannot learn from parts of it; choose a model that averages over the picture, like model=residual"
+        )
+    if isinstance(config.model, Residual) and len(config.model.filters) != len(config.model.blocks):
+        blocks, filters = config.model.blocks, config.model.filters
+        raise ConfigError(f"model.blocks={blocks}: should be as many numbers as model.filters={filters}")
 
 
 def check_resume(config: Config, overrides: Sequence[str]) -> None:
@@ -507,6 +599,13 @@ def flatten(config: Config) -> dict[str, Any]:
         }
 
     return walk("", to_dict(config))
+
+
+def recorded(config: Config) -> dict[str, Any]:
+    """Return the settings that are told of a run, as `flatten` does: of an ensemble, only those true of all members."""
+    mixed = config.model.mixed if isinstance(config.model, Ensemble) else ()
+    untold = {"resume", *mixed}
+    return {k: v for k, v in flatten(config).items() if k not in untold and not k.startswith("sweep.")}
 
 
 def result_hash(config: Config) -> str:

@@ -23,7 +23,7 @@ from deepfake import quiet, threads
 from deepfake.data.images import from_pil, read, square
 from deepfake.errors import ImageError, ModelError
 from deepfake.evaluation.heatmap import Examine, examiner, heat
-from deepfake.models.scoring import scorer, temper
+from deepfake.models.scoring import pool, scorer, temper
 
 if TYPE_CHECKING:
     import keras
@@ -113,13 +113,14 @@ class Card:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a detector says of one image.
+    """What a detector says of one image, or of several that were judged together.
 
     Attributes:
         p_fake: Calibrated probability of the positive class, 0 to 1; of several views, the mean.
         verdict: Name of the class, or `UNSURE`.
         threshold: P(fake) from which the image is rather of the positive class, whatever the verdict.
-        spread: Standard deviation of P(fake) over the views of the image; 0 where it is looked at once.
+        spread: Standard deviation of P(fake) over the views of the image, 0 where it is looked at once; or over the
+            images that were judged together.
         unsure: Lowest and highest P(fake) at which the verdict is Unsure; None where it never is.
     """
 
@@ -281,6 +282,20 @@ class Detector:
                 prepared, ahead = list(ahead), pool.map(self._try_prepare, chunk)  # decodes while the model computes
                 yield from self._judge_all(prepared)
             yield from self._judge_all(list(ahead))
+
+    def judge_together(self, scores: Sequence[float]) -> Prediction:
+        """Judge images that show the same, like the frames of a video, by what was found of each.
+
+        Threshold and band of Unsure are those of single images. How far the images differ is told as the spread, but
+        makes no verdict Unsure: a head turns, and its frames are no views of one picture.
+
+        Args:
+            scores: P(fake) of each, as of `predict`; at least one.
+
+        Returns:
+            Their prediction, of the P(fake) that `scoring.pool` makes of theirs.
+        """
+        return replace(self._judge_one(pool(scores), 0.0), spread=float(np.std(scores)))
 
     def explain(self, images: np.ndarray) -> tuple[list[Prediction], np.ndarray]:
         """Judge prepared images, and show what their verdicts rest on, in one pass.

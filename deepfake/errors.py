@@ -14,7 +14,7 @@ class DataError(DeepfakeError):
 
 
 class ImageError(DeepfakeError):
-    """Bytes that are not a usable still image. The message never holds a path."""
+    """Bytes that are not a usable still image or video. The message never holds a path."""
 
 
 class ModelError(DeepfakeError):

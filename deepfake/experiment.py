@@ -1,24 +1,23 @@
-"""The story of one run, top to bottom. The only module that knows all the others."""
+"""The story of one run, and of one ensemble, top to bottom. The only module that knows all the others."""
 
 import os
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepfake import registry, tracking
-from deepfake.augmentation import augment
-from deepfake.config import Backbone, Config, flatten, folder_like
-from deepfake.console import findings, metrics_table, out, sets_table, table
+from deepfake import members, registry, tracking
+from deepfake.config import Backbone, Config, Ensemble, folder_like, recorded
+from deepfake.console import findings, metrics_table, number, out, sets_table, table
 from deepfake.data import faces
 from deepfake.data.audit import Audit, audit
 from deepfake.data.dataset import Data, Split, by_name, load, load_test
 from deepfake.detector import Card, Detector, write
-from deepfake.errors import DataError, ModelError
+from deepfake.errors import ConfigError, DataError, ModelError
 from deepfake.evaluation.assessment import Assessment, assess, conclusions, for_card, for_record
 from deepfake.evaluation.bootstrap import FEWEST, Difference, paired_bootstrap
 from deepfake.model_card import MODEL_CARD_FILE, model_card
@@ -32,6 +31,25 @@ if TYPE_CHECKING:
 
 EVALUATED = ("Validation", "Test")
 PICTURES = 32  # on a sheet
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What there is before a model: the settings, the images, others to measure on, and what an audit found."""
+
+    config: Config
+    data: Data
+    also: dict[str, Split]
+    audited: Audit | None
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What became of a model: its card, all that was measured of it, and its version."""
+
+    card: Card
+    assessed: Assessment
+    registered: registry.Registered | None
 
 
 def run(config: Config) -> float:
@@ -48,32 +66,77 @@ def run(config: Config) -> float:
     """
     if config.resume:
         config = tracking.resumed_config(config.resume)
-    data = load(config.dataset)
-    also = {name: other.splits["Test"] for name, other in by_name(_others(config)).items()}
-    _announce(config, data)
-    audited = _audit(config, data)
+    if isinstance(config.model, Ensemble):
+        raise ConfigError("model=ensemble: no such model is trained, `python -m deepfake ensemble RUN RUN` makes one")
+    subject = _prepare(config)
+    data = subject.data
     with tracking.run(config, data) as record:
         out.print(f"Run {record.id}  [dim](interrupted, it goes on with: python run.py resume={record.id})[/dim]")
         trained = _train(config, data, record)
-        model = _in_float32(config, trained.model)
-        splits = {name: data.splits[name] for name in EVALUATED}
-        assessed = assess(model, splits, also, config.evaluation, config.seed)
-        for group, metrics in for_record(assessed).items():
-            record.log_metrics(group, metrics)
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch)
-            card = write(folder / registry.ARTIFACT, model, _card(config, data, audited, record.id, assessed))
-            text = model_card(card, config.tracking.model_name)
-            (folder / registry.ARTIFACT / MODEL_CARD_FILE).write_text(text, encoding="utf-8")
-            make_servable(folder / registry.ARTIFACT, record.id)
-            _check_export(folder / registry.ARTIFACT, data.splits["Validation"], assessed)
-            _write_report(folder, config, data, audited, trained, assessed, model)
-            record.log_artifacts(folder)
-        record.tag(best_epoch=str(trained.best_epoch), threshold=f"{assessed.threshold:.6f}")
-        registered = _register(config, data, record.id, assessed.scores["Validation"])
+        _record_training(config, data, trained, record)
+        outcome = _conclude(subject, _in_float32(config, trained.model), record)
     record.checkpoint.unlink(missing_ok=True)
-    _summarise(config, trained, assessed, registered)
-    return assessed.metrics["Validation"]["auc"]
+    _summarise(config, f"Best epoch {trained.best_epoch}", outcome)
+    if trained.profile:
+        _show_profile(trained.profile)
+    _suggest()
+    return outcome.assessed.metrics["Validation"]["auc"]
+
+
+def ensemble(which: Sequence[str]) -> float:
+    """Average the models of finished runs; evaluate, record and register the average as `run` does a trained model.
+
+    Args:
+        which: Two or more runs, as `registry.run_of` takes them, that were made from the same images.
+
+    Returns:
+        AUC on Validation.
+
+    Raises:
+        DeepfakeError: For everything a person can mend; the message says how.
+    """
+    from deepfake.models.ensemble import average
+
+    found = members.find(which)
+    config = members.settings(found)
+    subject = _prepare(config)
+    members.check_data(found, subject.data)
+    with tracking.run(config, subject.data) as record:
+        out.print(f"Run {record.id}")
+        record.tag(members=" ".join(one.run_id for one in found))
+        model = average([one.detector.model for one in found], [one.detector.card.temperature for one in found])
+        outcome = _conclude(subject, model, record)
+    _summarise(config, f"Average of {len(found)} models", outcome)
+    _show_members([one.detector.card for one in found], outcome.card)
+    _suggest()
+    return outcome.assessed.metrics["Validation"]["auc"]
+
+
+def _prepare(config: Config) -> _Subject:
+    data = load(config.dataset)
+    also = {name: other.splits["Test"] for name, other in by_name(_others(config)).items()}
+    _announce(config, data)
+    return _Subject(config, data, also, _audit(config, data))
+
+
+def _conclude(subject: _Subject, model: "keras.Model", record: tracking.Run) -> _Outcome:
+    """Evaluate, record and register a model."""
+    config, data = subject.config, subject.data
+    splits = {name: data.splits[name] for name in EVALUATED}
+    assessed = assess(model, splits, subject.also, config.evaluation, config.seed)
+    for group, metrics in for_record(assessed).items():
+        record.log_metrics(group, metrics)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        card = write(folder / registry.ARTIFACT, model, _card(subject, record.id, assessed))
+        text = model_card(card, config.tracking.model_name)
+        (folder / registry.ARTIFACT / MODEL_CARD_FILE).write_text(text, encoding="utf-8")
+        make_servable(folder / registry.ARTIFACT, record.id)
+        _check_export(folder / registry.ARTIFACT, data.splits["Validation"], assessed)
+        _write_report(folder, subject, assessed, model)
+        record.log_artifacts(folder)
+    record.tag(threshold=f"{assessed.threshold:.6f}")
+    return _Outcome(card, assessed, _register(config, data, record.id, assessed.scores["Validation"]))
 
 
 def _others(config: Config) -> list[Data]:
@@ -93,7 +156,10 @@ def _audit(config: Config, data: Data) -> Audit | None:
 
 
 def _announce(config: Config, data: Data) -> None:
-    out.print(f"[bold]{config.model.name}[/bold] on [bold]{data.name}[/bold], augmentation {config.augmentation.name}")
+    model, shown = config.model, recorded(config)
+    how = f"of {' '.join(model.members)} " if isinstance(model, Ensemble) else ""
+    augmentation = shown.get("augmentation.name", "mixed")
+    out.print(f"[bold]{model.name}[/bold] {how}on [bold]{data.name}[/bold], augmentation {augmentation}")
     for name, split in data.splits.items():
         counts = "  ".join(f"{count} {label}" for label, count in split.counts(config.dataset.class_names).items())
         out.print(f"  {name:<11}{counts}")
@@ -136,10 +202,11 @@ def _in_float32(config: Config, trained: "keras.Model") -> "keras.Model":
     return model
 
 
-def _card(config: Config, data: Data, audited: Audit | None, run_id: str, assessed: Assessment) -> Card:
+def _card(subject: _Subject, run_id: str, assessed: Assessment) -> Card:
+    config, data, audited = subject.config, subject.data, subject.audited
     names = config.dataset.class_names
     framing = faces.measure(data.splits["Train"].images)
-    unrecorded = ("resume", "sweep.", "tracking.", "dataset.root", "dataset.cache_limit", "dataset.split_file")
+    untold = ("tracking.", "dataset.root", "dataset.cache_limit", "dataset.split_file")
     return Card(
         class_names=list(names),
         input_size=config.dataset.image_size,
@@ -154,7 +221,7 @@ def _card(config: Config, data: Data, audited: Audit | None, run_id: str, assess
         run_id=run_id,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={name: version for name in tracking.PACKAGES if (version := tracking.package_version(name))},
-        settings={key: value for key, value in flatten(config).items() if not key.startswith(unrecorded)},
+        settings={key: value for key, value in recorded(config).items() if not key.startswith(untold)},
         framing=asdict(framing) if framing else None,
         **for_card(assessed),
     )
@@ -168,34 +235,40 @@ def _check_export(folder: Path, validation: Split, assessed: Assessment) -> None
         raise ModelError(f"the saved model differs from the trained one by {difference:.2g}, so it is not registered")
 
 
-def _write_report(
-    folder: Path,
-    config: Config,
-    data: Data,
-    audited: Audit | None,
-    trained: "Trained",
-    assessed: Assessment,
-    model: "keras.Model",
-) -> None:
+def _write_report(folder: Path, subject: _Subject, assessed: Assessment, model: "keras.Model") -> None:
     from deepfake.evaluation import report
 
-    names, train = config.dataset.class_names, data.splits["Train"]
+    config, data, audited = subject.config, subject.data, subject.audited
+    names = config.dataset.class_names
     evaluated = {name: data.splits[name] for name in EVALUATED}
     report.write_predictions(folder / "predictions.csv", evaluated, assessed, names)
     report.write_unreadable(folder / "unreadable.csv", data.unreadable)
-    if trained.profile:
-        report.write_profile(folder / "profile.csv", trained.profile)
     if audited:
         (folder / "audit").mkdir()
         report.write_audit(folder / "audit", data, audited, names)
     plots = folder / "plots"
     worn = {"Test": assessed.robustness} if assessed.robustness else {}
     report.write_measured(plots, assessed.measured, worn)
-    report.draw_plots(plots, trained.history, data.splits["Test"], assessed, names)
+    report.draw_plots(plots, data.splits["Test"], assessed, names)
     report.draw_explained(plots / "explained.png", model, data.splits["Test"], assessed, names)
-    chosen = np.linspace(0, len(train.labels) - 1, min(PICTURES, len(train.labels))).astype(int)
-    images = augment(train.images[chosen], config.augmentation, np.random.default_rng(config.seed))
-    report.draw_augmented(plots / "augmented.png", images, train.labels[chosen], names, config.augmentation.name)
+
+
+def _record_training(config: Config, data: Data, trained: "Trained", record: tracking.Run) -> None:
+    """Keep what there is to see of a training."""
+    from deepfake.evaluation import report
+    from deepfake.training import fit
+
+    names = config.dataset.class_names
+    record.tag(best_epoch=str(trained.best_epoch))
+    with tempfile.TemporaryDirectory() as scratch:
+        plots = Path(scratch, "plots")
+        plots.mkdir()
+        report.draw_curves(plots / "curves.png", trained.history)
+        images, labels = fit.examples(config, data, PICTURES)
+        report.draw_augmented(plots / "augmented.png", images, labels, names, config.augmentation.name)
+        if trained.profile:
+            report.write_profile(Path(scratch, "profile.csv"), trained.profile)
+        record.log_artifacts(Path(scratch))
 
 
 def _register(config: Config, data: Data, run_id: str, scores: np.ndarray) -> registry.Registered | None:
@@ -218,26 +291,37 @@ def _against(root: Path, split: Split, scores: np.ndarray) -> Callable[[Detector
     return compare
 
 
-def _summarise(
-    config: Config, trained: "Trained", assessed: Assessment, registered: registry.Registered | None
-) -> None:
-    title = f"\nBest epoch {trained.best_epoch}, threshold {assessed.threshold:.3f} (from Validation)"
+def _summarise(config: Config, made: str, outcome: _Outcome) -> None:
+    assessed, registered = outcome.assessed, outcome.registered
+    title = f"\n{made}, threshold {assessed.threshold:.3f} (from Validation)"
     metrics_table(title, assessed.metrics)
     if len(assessed.measured) > len(EVALUATED):
         sets_table("", assessed.measured[1:])
     for line in conclusions(assessed, config.dataset.class_names):
         out.print(line, markup=False)
-    if trained.profile:
-        _show_profile(trained.profile)
     if registered:
         version = f"[bold]{config.tracking.model_name} version {registered.version}[/bold]"
         out.print(f"Registered as {version}, {registered.alias}: {registered.reason}")
+
+
+def _suggest() -> None:
     if tracking.SWEEP in os.environ:
         return
     out.print("\nNext")
     out.print("  python run.py -m augmentation=none,standard,heavy    [dim]# a sweep[/dim]")
     out.print("  python -m deepfake ui                                [dim]# every run, in the browser[/dim]")
     out.print("  python app.py                                        [dim]# the champion, in the browser[/dim]")
+
+
+def _show_members(cards: Sequence[Card], average: Card) -> None:
+    """Print what the average is made of, and what it gains."""
+
+    def row(card: Card) -> list[str]:
+        aucs = [number(card.metrics[split]["auc"]) for split in ("validation", "test")]
+        return [card.run_id[:8], card.model, str(card.input_size), f"{card.temperature:.2f}", *aucs]
+
+    columns = ["run", "model", "px", "temperature", "val AUC", "test AUC"]
+    table("", columns, [row(card) for card in [*cards, average]])
 
 
 def _show_profile(profile: "Profile") -> None:

@@ -44,13 +44,18 @@ def export(detector: Detector, kind: str, to: Path) -> Path:
 
     Raises:
         ModelError: If what is read back differs from the `.h5` by more than `TOLERANCE`; nothing is left then.
-        DeepfakeError: If the folder is there or cannot be made, or a package is missing.
+        DeepfakeError: If the folder is there or cannot be made, a package is missing, or the format lacks a layer.
     """
     keras_name, suffix = FORMATS[kind]
     if to.exists():
         raise DeepfakeError(f"{to} is there already: remove it, or give another --out")
     if kind == "onnx" and not all(map(find_spec, ("tf2onnx", "onnxruntime"))):
         raise DeepfakeError("--format onnx needs two more packages: pip install tf2onnx onnxruntime")
+    if kind != "savedmodel" and any(type(layer).__name__ == "Resizing" for layer in detector.model.layers):
+        raise DeepfakeError(
+            f"--format {kind} has no way to shrink pictures without aliasing, as this ensemble of several image sizes "
+            "does: export it as savedmodel, or average runs of one dataset.image_size"
+        )
     file = Path(MODEL_FILE).stem + suffix
     try:
         to.parent.mkdir(parents=True, exist_ok=True)

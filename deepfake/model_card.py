@@ -5,6 +5,7 @@ front matter is that of Hugging Face, which lists and searches models by it.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -78,10 +79,18 @@ def _front_matter(card: Card, name: str) -> str:
     ).to_yaml()
 
 
+def _network(card: Card) -> str:
+    networks = card.settings.get("model.networks")  # of an ensemble
+    if not networks:
+        return f"the network `{card.model}`"
+    named = ", ".join(f"{count} `{name}`" for name, count in Counter(networks).items())
+    return f"the average of {len(networks)} networks ({named})"
+
+
 def _summary(card: Card) -> str:
     real, fake = card.class_names
     text = (
-        f"Says of a face image whether it looks {real} or {fake}: the network `{card.model}`, trained on "
+        f"Says of a face image whether it looks {real} or {fake}: {_network(card)}, trained on "
         f"{card.data['name']}, {card.created[:10]}, run `{card.run_id}`."
     )
     if card.drawn:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from deepfake.config import PROJECT, Config, flatten, from_yaml, home, result_hash, to_yaml
+from deepfake.config import PROJECT, Config, Ensemble, from_yaml, home, recorded, result_hash, to_yaml
 from deepfake.data.dataset import Data
 from deepfake.errors import DataError, TrackingError
 
@@ -108,13 +108,18 @@ def resumed_config(run_id: str) -> Config:
     Raises:
         TrackingError: If there is no such run, or it is finished.
     """
-    import mlflow
-
     run = find(client(), run_id)
     if run.info.status == "FINISHED":
         raise TrackingError(f"resume={run_id}: that run is finished; there is nothing left to do")
-    path = mlflow.artifacts.download_artifacts(f"runs:/{run.info.run_id}/config.yaml", tracking_uri=uri())
-    return replace(from_yaml(Path(path).read_text()), resume=run.info.run_id)
+    return replace(config_of(run.info.run_id), resume=run.info.run_id)
+
+
+def config_of(run_id: str) -> Config:
+    """Return the settings of a run; raise `ConfigError` if they do not fit the schema of this version."""
+    import mlflow
+
+    path = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/config.yaml", tracking_uri=uri())
+    return from_yaml(Path(path).read_text())
 
 
 def runs_like(config: Config) -> list["MlflowRun"]:
@@ -226,14 +231,19 @@ def _begin(connected: "MlflowClient", config: Config, data: Data) -> str:
 
     place = _sweep_tags(connected)
     ours = [f"{key.removeprefix(OVERRIDE)}={value}" for key, value in place.items() if key.startswith(OVERRIDE)]
-    name = " ".join(ours) or f"{config.model.name} {config.augmentation.name} {data.name}"
+    name = " ".join(ours) or _name(config, data)
     run_id = connected.create_run(experiment_id(connected, config.tracking.experiment), run_name=name).info.run_id
-    unrecorded = ("resume", "sweep.")
-    params = [Param(key, str(value)) for key, value in flatten(config).items() if not key.startswith(unrecorded)]
+    params = [Param(key, str(value)) for key, value in recorded(config).items()]
     connected.log_batch(run_id, params=params, tags=as_tags(_tags(config, data) | place))
     connected.log_text(run_id, to_yaml(config), "config.yaml")
     connected.log_inputs(run_id, _dataset_inputs(config, data))
     return run_id
+
+
+def _name(config: Config, data: Data) -> str:
+    if isinstance(config.model, Ensemble):
+        return f"ensemble of {' '.join(config.model.members)} {data.name}"
+    return f"{config.model.name} {config.augmentation.name} {data.name}"
 
 
 def _reopen(connected: "MlflowClient", run_id: str, data: Data) -> str:

@@ -11,7 +11,7 @@ from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf, open_dict, read_write
 
 from deepfake import config
-from deepfake.config import CONF, Adam, AdamW, Backbone, compose
+from deepfake.config import CONF, Adam, AdamW, Augmentation, Backbone, Op, compose
 from deepfake.errors import ConfigError
 
 ROOT = CONF.parent
@@ -40,6 +40,12 @@ def test_heavy_is_standard_and_more() -> None:
     assert (heavy.jpeg.prob, heavy.jpeg.range) == (0.5, [30, 100])
 
 
+@pytest.mark.parametrize(("choice", "prob"), [("compression", 0.5), ("compression_light", 0.1)])
+def test_compression_is_a_flip_blur_and_jpeg_and_nothing_else(choice: str, prob: float) -> None:
+    blur, jpeg = Op(prob=prob, range=[0.0, 3.0]), Op(prob=prob, range=[30.0, 100.0])
+    assert compose([f"augmentation={choice}"]).augmentation == Augmentation(name=choice, flip=0.5, blur=blur, jpeg=jpeg)
+
+
 def test_values_arrive_typed() -> None:
     composed = compose(["optimizer=adamw", "optimizer.learning_rate=3e-4", "model=xception", "seed=7"])
     assert isinstance(composed.optimizer, AdamW)
@@ -65,7 +71,15 @@ MISTAKES = [
     ("+optimizer.lr=1", "optimizer.lr: no such key"),
     ("+foo=1", "foo: no such key; there are: augmentation"),
     ("+model._target_=os.system", "model._target_: no such key"),
-    ("augmentation=hevy", "augmentation=hevy: no such choice (did you mean heavy?); there are: heavy, none, standard"),
+    ("augmentation=hevy", "augmentation=hevy: no such choice (did you mean heavy?); there are: compression, "),
+    (
+        "trainer.pairs=true trainer.batch_size=33",
+        "trainer.batch_size=33: where real and fake images are paired it should",
+    ),
+    ("augmentation=self_blended trainer.batch_size=33", "trainer.batch_size=33: where real and fake"),
+    ("model=residual +augmentation.crop=96", "augmentation.crop=96: should be at most dataset.image_size=64"),
+    ("+augmentation.crop=32", "augmentation.crop=32: model=cnn has a weight for each place in the picture"),
+    ("model=residual model.blocks=[1,2]", "model.blocks=[1, 2]: should be as many numbers as model.filters="),
     ("agumentation=heavy", "agumentation: no such key (did you mean augmentation?)"),
     ("dataset=folder", "dataset.root is missing"),
     ("dataset.root=/faces", "dataset.root: this choice has no such key; it belongs to dataset=folder"),
@@ -93,7 +107,7 @@ MISTAKES = [
 @pytest.mark.parametrize(("override", "line"), MISTAKES)
 def test_a_mistake_is_one_line(override: str, line: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        compose([override])
+        compose(override.split())
     assert line in str(caught.value)
     assert "\n" not in str(caught.value)
 

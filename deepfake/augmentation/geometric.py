@@ -55,8 +55,29 @@ def matrices(n: int, size: tuple[int, int], settings: Augmentation, rng: np.rand
     linear = linear.transpose(2, 0, 1)
     sides = np.array(size[::-1])
     centre = (sides - 1) / 2
-    offset = centre + shift * sides - linear @ centre
+    offset = (
+        centre + np.rint(shift * sides) - linear @ centre
+    )  # by whole pixels, so that a mere shift resamples nothing
     return np.concatenate([linear, offset[:, :, None]], axis=2)
+
+
+def crop(images: np.ndarray, side: int, alike: int, rng: np.random.Generator) -> np.ndarray:
+    """Cut a random square out of each image of a batch.
+
+    Args:
+        images: uint8 (N, H, W, 3).
+        side: Of the square in pixels, at most H and W.
+        alike: The batch is this many equal parts, one after the other, whose images are cut at the same places.
+        rng: Source of randomness.
+
+    Returns:
+        The squares, uint8 (N, side, side, 3).
+    """
+    n, (height, width) = len(images) // alike, images.shape[1:3]
+    tops = np.tile(rng.integers(0, height - side + 1, n), alike)
+    lefts = np.tile(rng.integers(0, width - side + 1, n), alike)
+    squares = zip(images, tops.tolist(), lefts.tolist(), strict=True)
+    return np.stack([image[top : top + side, left : left + side] for image, top, left in squares])
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, border: str) -> np.ndarray:

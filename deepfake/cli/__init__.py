@@ -1,4 +1,4 @@
-"""The commands of `python -m deepfake`, a module for each kind: runs, models, Spaces, data sets."""
+"""The commands of `python -m deepfake`, a module for each kind: runs, models, predictions, Spaces, data sets."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from deepfake.cli import datasets, models, runs, space
+from deepfake.cli import datasets, models, predict, runs, space
 from deepfake.config import home
 from deepfake.console import complain, out
 from deepfake.errors import DeepfakeError
@@ -19,7 +19,8 @@ app = typer.Typer(
 )
 app.add_typer(runs.app, name="runs")
 app.command()(models.promote)
-app.command()(models.predict)
+app.command()(models.ensemble)
+app.command()(predict.predict)
 app.command(context_settings={"ignore_unknown_options": True})(models.evaluate)
 app.command()(models.export)
 app.command()(space.deploy)

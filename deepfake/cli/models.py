@@ -1,10 +1,8 @@
-"""The models: choose the champion, predict, evaluate."""
+"""The models: choose the champion, average, evaluate, export."""
 
-import csv
 import json
 import math
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
@@ -13,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from deepfake.config import Dataset, compose, folder_like, home
-from deepfake.console import err, number, out, robustness_table, sets_table, table
-from deepfake.errors import DeepfakeError, ImageError
+from deepfake.console import out, robustness_table, sets_table
+from deepfake.errors import DeepfakeError
 
 if TYPE_CHECKING:
     from deepfake.data.dataset import Data
@@ -23,6 +21,7 @@ MODEL_HELP = (
     "A path, an MLflow URI, a version number, an alias, a run id, or best:METRIC, like best:validation/auc: the "
     "finished run that is best by it. Test should choose nothing: not best:test/auc."
 )
+MEMBER_HELP = "Two runs or more: a run's id or its first characters, its version, an alias, or best:METRIC."
 OVERRIDES_HELP = "As for run.py: dataset=folder dataset.root=DIR ..."
 ON_HELP = "Another folder: its Test split, or all of it where it has no splits. May be given again."
 TTA_HELP = "Look at each image four times: as it is, mirrored, enlarged, compressed."
@@ -30,7 +29,6 @@ FORMAT_HELP = (
     "Each takes raw 0-255 RGB and gives P(fake) before calibration; detector.json beside it has the temperature and "
     "the threshold. onnx needs: pip install tf2onnx onnxruntime"
 )
-FIELDS = ("path", "p_fake", "verdict", "threshold", "spread", "error")
 DEGRADED = 500  # images of each class that are degraded, at most
 
 
@@ -44,35 +42,16 @@ def promote(
     out.print(f"{registry.MODEL_NAME} version {version} is the champion now.")
 
 
-def predict(
-    paths: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
-    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "champion",
-    tta: Annotated[bool, typer.Option("--tta", help=TTA_HELP)] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="CSV.")] = False,
+def ensemble(
+    runs: Annotated[list[str], typer.Argument(help=MEMBER_HELP, show_default=False)],
 ) -> None:
-    """Say of each image whether it looks real or fake."""
-    files = list(_images(paths))
-    if not files:
-        raise DeepfakeError(f"no images in {', '.join(map(str, paths))}")
-    detector = _load(model)
-    detector = detector.with_views() if tta else detector
-    rows = (_row(path, outcome) for path, outcome in zip(files, detector.predict_each(files), strict=True))
-    if as_json:
-        for row in rows:
-            print(json.dumps(row))
-        return
-    if as_csv:
-        writer = csv.DictWriter(sys.stdout, FIELDS)
-        writer.writeheader()
-        writer.writerows(rows)
-        return
-    fake, band = detector.card.class_names[1], detector.card.unsure
-    shown = [[r["path"], number(r["p_fake"]), number(r["spread"]), r["verdict"] or r["error"]] for r in rows]
-    columns = ["image", f"P({fake.lower()})", "±", "verdict"]
-    table("", columns if tta else columns[:2] + columns[3:], shown if tta else [row[:2] + row[3:] for row in shown])
-    unsure = f", Unsure from {band[0]:.3f} to {band[1]:.3f}" if band else ""
-    out.print(f"Threshold {detector.card.threshold:.3f}{unsure}. A probability, not evidence: it can be wrong.")
+    """Average the models of runs, and measure and register the average like a trained model.
+
+    The runs should have learnt from the same images. All else is as in the first of them.
+    """
+    from deepfake import experiment
+
+    experiment.ensemble(runs)
 
 
 def evaluate(
@@ -94,7 +73,7 @@ def evaluate(
     if split.lower() not in wanted:
         raise DeepfakeError(f"--split {split}: should be one of {', '.join(SPLITS)}, all")
     settings = compose(overrides or []).dataset
-    detector = _load(model)
+    detector = load(model)
     detector = detector.with_views() if tta else detector
     settings = replace(settings, image_size=detector.card.input_size, resize=detector.card.resize)
     chosen = _labelled(settings, wanted[split.lower()], on or [], bool(overrides) or not on)
@@ -127,13 +106,21 @@ def export(
     """Write a model in another format; it is kept only if it says what the .h5 says."""
     from deepfake.export import export as write
 
-    detector = _load(model)
+    detector = load(model)
     name = f"{detector.card.model}-{detector.card.run_id[:8]}-{kind}"
     out.print(write(detector, kind, to or home() / "mlruns" / "exports" / name), markup=False)
     out.print(
         f"Its P(fake) is before calibration: temperature {detector.card.temperature:.4g} and threshold "
         f"{detector.card.threshold:.4g} are in detector.json beside it."
     )
+
+
+def load(model: str) -> Any:
+    """Load a detector, however it is named; see `MODEL_HELP`."""
+    from deepfake import registry
+    from deepfake.detector import Detector
+
+    return Detector.load(registry.fetch(model))
 
 
 def _labelled(settings: Dataset, splits: Sequence[str], folders: Sequence[Path], itself: bool) -> dict[str, "Data"]:
@@ -160,36 +147,3 @@ def _finite(tree: Any) -> Any:
     if isinstance(tree, list | tuple):
         return [_finite(value) for value in tree]
     return None if isinstance(tree, float) and not math.isfinite(tree) else tree
-
-
-def _load(model: str) -> Any:
-    from deepfake import registry
-    from deepfake.detector import Detector
-
-    return Detector.load(registry.fetch(model))
-
-
-def _images(paths: Iterable[Path]) -> Iterator[Path]:
-    from deepfake.data.images import SUFFIXES
-
-    for path in paths:
-        if path.is_dir():
-            yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        elif path.exists():
-            yield path
-        else:
-            raise DeepfakeError(f"{path} is not there")
-
-
-def _row(path: Path, outcome: Any) -> dict[str, Any]:
-    if isinstance(outcome, ImageError):
-        err.print(f"{path}: {outcome}", markup=False, style="yellow")
-        return dict.fromkeys(FIELDS) | {"path": str(path), "error": str(outcome)}
-    return {
-        "path": str(path),
-        "p_fake": round(outcome.p_fake, 6),
-        "verdict": outcome.verdict,
-        "threshold": round(outcome.threshold, 6),
-        "spread": round(outcome.spread, 6),
-        "error": None,
-    }

@@ -10,6 +10,7 @@ import numpy as np
 from deepfake import threads
 from deepfake.data.dataset import Split
 from deepfake.data.mapped import read_rows
+from deepfake.data.pairs import Pairs, in_halves
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -19,11 +20,17 @@ Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 @dataclass(frozen=True)
 class Plan:
-    """Which images make which step: `batch_size` a step, `steps` an epoch, in an order drawn from `seed`."""
+    """Which images make which step: `batch_size` a step, `steps` an epoch, in an order drawn from `seed`.
+
+    With `pairs`, the first half of a batch is real, and the second are the fakes that are paired with them. `side` is
+    that of the images in pixels once they are transformed, if it is not the split's.
+    """
 
     batch_size: int
     steps: int
     seed: int
+    pairs: Pairs | None = None
+    side: int | None = None
 
 
 def training(split: Split, transform: Transform, plan: Plan, epochs: range) -> "tf.data.Dataset":
@@ -34,12 +41,12 @@ def training(split: Split, transform: Transform, plan: Plan, epochs: range) -> "
 
     Args:
         split: The images.
-        transform: Augments a batch: (images (N, H, W, 3) uint8, random generator) -> the same shape and dtype.
+        transform: Augments a batch: (images (N, H, W, 3) uint8, random generator) -> (N, side, side, 3) uint8.
         plan: Size, number and seed of the batches.
         epochs: The epochs, counted from 0.
 
     Returns:
-        A `tf.data.Dataset` of (images (N, H, W, 3) uint8, labels (N, 1) float32).
+        A `tf.data.Dataset` of (images (N, side, side, 3) uint8, labels (N, 1) float32).
     """
     import cv2
     import tensorflow as tf
@@ -48,17 +55,21 @@ def training(split: Split, transform: Transform, plan: Plan, epochs: range) -> "
 
     @lru_cache(maxsize=2)
     def order(epoch: int) -> np.ndarray:
-        return np.random.default_rng([plan.seed, epoch]).permutation(len(split.labels))
+        rng = np.random.default_rng([plan.seed, epoch])
+        return in_halves(plan.pairs.draw(rng), plan.batch_size) if plan.pairs else rng.permutation(len(split.labels))
 
     def make(step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         epoch, place = divmod(int(step), plan.steps)
         chosen = order(epoch)[place * plan.batch_size : (place + 1) * plan.batch_size]
         images = transform(read_rows(split.images, chosen), np.random.default_rng([plan.seed, epoch, place]))
-        return images, split.labels[chosen, None].astype(np.float32)
+        labels = np.arange(len(chosen)) >= len(chosen) // 2 if plan.pairs else split.labels[chosen]
+        return images, labels[:, None].astype(np.float32)
+
+    side = plan.side or split.images.shape[1]
 
     def batch(step: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
         images, labels = tf.numpy_function(make, [step], (tf.uint8, tf.float32))
-        images.set_shape((None, *split.images.shape[1:]))
+        images.set_shape((None, side, side, 3))
         labels.set_shape((None, 1))
         return images, labels
 

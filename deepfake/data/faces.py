@@ -149,6 +149,22 @@ def is_close(face: Face, image: np.ndarray, framing: Framing) -> bool:
     return bool(np.all(kept >= KEPT * extent))
 
 
+def closer(image: np.ndarray, framing: Framing) -> np.ndarray | None:
+    """Show the largest face of a picture as faces lay in training.
+
+    Args:
+        image: The picture, shape (H, W, 3), uint8 RGB.
+        framing: Of the training.
+
+    Returns:
+        The crop of `crop`; `image` itself where that does as well (`is_close`); None where no face is found.
+    """
+    found = find(image)
+    if not found:
+        return None
+    return image if is_close(found[0], image, framing) else crop(image, found[0], framing)
+
+
 _idle: deque[dict[str, cv2.CascadeClassifier]] = deque()
 
 

@@ -4,7 +4,8 @@ A map is that of HiResCAM (Draelos & Carin 2020, arXiv:2011.08891): at one layer
 logit there, summed over the features of a cell. Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391) first averages that
 gradient over the picture. At a last layer that is averaged over the picture the two are the same; where a Flatten
 follows, a feature that speaks for Fake here and for Real there is averaged away. It is the logit that is explained, as
-the gradient of P(fake) vanishes where a model is sure.
+the gradient of P(fake) vanishes where a model is sure. The logit of an ensemble is the mean of its members', so its map
+is the sum of what each of them adds to it, found at a layer of each.
 
 How many times as much of its verdict a model takes back when the fifth of a picture that its map marks is hidden as
 when another fifth is, and in what share of 120 Test images it is more (`deletion`); on the right the model's AUC:
@@ -46,7 +47,8 @@ def examiner(model: "keras.Model") -> Examine:
 
     Args:
         model: A functional model of stock layers, one of which, `logit`, gives the logit of P(fake), (N, 1), and the
-            last of which gives P(fake), (N, 1).
+            last of which gives P(fake), (N, 1). If `logit` takes several networks' outputs, as of `models.ensemble`,
+            each of them is explained.
 
     Returns:
         A function from images (N, size, size, 3), uint8, N of 1 or more, which may be mapped from the disk, to P(fake),
@@ -59,14 +61,20 @@ def examiner(model: "keras.Model") -> Examine:
     import keras
     import tensorflow as tf
 
-    inner = keras.Model(model.input, [model.output, logit(model), feature_layer(model).output])
+    explained = [feature_layer(network).output for network in _networks(model)]
+    inner = keras.Model(model.input, [model.output, logit(model), *explained])
+    grid = np.minimum(GRID, np.min([features.shape[1:3] for features in explained], axis=0))
 
     @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)])
     def forward(batch: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
-        p_fake, score, features = inner(tf.cast(batch, model.inputs[0].dtype), training=False)
-        evidence = tf.reduce_sum(features * tf.gradients(score, features)[0], axis=-1, keepdims=True)
-        grid = np.minimum(evidence.shape[1:3], GRID)
-        return p_fake[:, 0], tf.image.resize(evidence, grid, "area")[..., 0]  # for and against, balanced
+        p_fake, score, *features = inner(tf.cast(batch, model.inputs[0].dtype), training=False)
+        found = zip(features, tf.gradients(score, features), strict=True)
+        return p_fake[:, 0], tf.add_n([evidence(*one) for one in found])
+
+    def evidence(features: "tf.Tensor", gradient: "tf.Tensor") -> "tf.Tensor":
+        cells = tf.reduce_sum(features * gradient, axis=-1, keepdims=True)
+        finer = np.prod(cells.shape[1:3]) / np.prod(grid)  # a mean over cells, for and against, times their number
+        return finer * tf.image.resize(cells, grid, "area")[..., 0]
 
     def examine(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         starts = range(0, len(images), BATCH)
@@ -174,6 +182,15 @@ def logit(model: "keras.Model") -> "keras.KerasTensor":
     if layer is None:
         raise ModelError("the model has no layer `logit`, so its verdicts cannot be explained")
     return layer.output
+
+
+def _networks(model: "keras.Model") -> list["keras.Model"]:
+    """Return the networks whose outputs the layer `logit` takes: of an ensemble several, of any other model one."""
+    import keras
+    from keras import tree
+
+    logit(model)
+    return [keras.Model(model.input, tensor) for tensor in tree.flatten(model.get_layer("logit").input)]
 
 
 def _bottlenecks(model: "keras.Model") -> list["keras.Layer"]:

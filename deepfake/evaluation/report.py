@@ -95,21 +95,22 @@ def write_measured(folder: Path, rows: Sequence[Measured], worn: Mapping[str, Ro
         robustness.plot(found).savefig(folder / f"{stem}.png")
 
 
-def draw_plots(
-    folder: Path, history: Mapping[str, list[float]], test: Split, assessed: Assessment, names: list[str]
-) -> None:
-    """Draw the training curves and how Test was told apart, as PNG files.
+def draw_curves(path: Path, history: dict[str, list[float]]) -> None:
+    """Draw the training curves, of each metric's values, one an epoch, as PNG."""
+    plots.curves(history).savefig(path)
+
+
+def draw_plots(folder: Path, test: Split, assessed: Assessment, names: list[str]) -> None:
+    """Draw how Test was told apart, as PNG files.
 
     Args:
         folder: Where to.
-        history: Each metric's values, one an epoch.
         test: The Test split.
         assessed: The model's scores and threshold.
         names: Of the negative and the positive class.
     """
     labels, scores, threshold = test.labels, assessed.scores["Test"], assessed.threshold
     figures = {
-        "curves": plots.curves(history),
         "roc": plots.roc(labels, scores, threshold),
         "precision_recall": plots.precision_recall(labels, scores, threshold),
         "confusion": plots.confusion(labels, scores, threshold, names),

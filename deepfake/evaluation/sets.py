@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from deepfake.data import tables
 from deepfake.evaluation import metrics, plots
 from deepfake.evaluation.bootstrap import intervals
+from deepfake.models.scoring import pool
 
 TABLE = ("auc", "average_precision", "eer", "balanced_accuracy", "accuracy_real", "accuracy_fake")
 LETTERS = 38  # of a data set's name on the plot
@@ -29,7 +30,7 @@ class Measured:
         threshold: The score from which an image is called Fake.
         metrics: Of the images, as of `metrics.compute`.
         intervals: Ends of the metrics' 95 % intervals, as of `bootstrap.intervals`.
-        by_group: The metrics of the groups, each judged by its mean P(fake); None where no group has several frames.
+        by_group: The metrics of the groups, each judged by `scoring.pool`; None where no group has several frames.
         by_group_intervals: Theirs.
     """
 
@@ -46,8 +47,9 @@ class Measured:
 def measure(name: str, labels: np.ndarray, scores: np.ndarray, groups: Sequence[str], threshold: float) -> Measured:
     """Measure a detector on one data set, image by image and, where groups are known, group by group.
 
-    A source video may be there twice, as it was filmed and with another face. Its Real and its Fake frames are then
-    averaged apart, but both belong to the group that the bootstrap draws as a whole.
+    The score of a group is that of `scoring.pool`, as in `predict`. A source video may be there twice, as it was filmed
+    and with another face. Its Real and its Fake frames are then pooled apart, but both belong to the group that the
+    bootstrap draws as a whole.
 
     Args:
         name: Of the data set.
@@ -69,11 +71,11 @@ def measure(name: str, labels: np.ndarray, scores: np.ndarray, groups: Sequence[
         return Measured(name, len(scores), None, threshold, *of_images, None, None)
     halves = [f"{label} {group}" for label, group in zip(labels, groups, strict=True)]
     _, first, half = np.unique(halves, return_index=True, return_inverse=True)
-    if len(first) == len(labels):  # one frame of each, so there is nothing to average
+    if len(first) == len(labels):  # one frame of each, so there is nothing to pool
         return Measured(name, len(scores), count, threshold, *of_images, None, None)
-    means = np.bincount(half, scores) / np.bincount(half)
-    labels, names = labels[first], names[first]
-    of_groups = metrics.compute(labels, means, threshold), intervals(labels, means, threshold, names)
+    parts = np.split(scores[np.argsort(half, kind="stable")], np.cumsum(np.bincount(half))[:-1])
+    pooled, labels, names = np.array([pool(part) for part in parts]), labels[first], names[first]
+    of_groups = metrics.compute(labels, pooled, threshold), intervals(labels, pooled, threshold, names)
     return Measured(name, len(scores), count, threshold, *of_images, *of_groups)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deepfake import config
 from deepfake.errors import ModelError
+from deepfake.models import front_end
 
 if TYPE_CHECKING:
     import keras
@@ -40,7 +41,7 @@ def backbone(image: "keras.KerasTensor", settings: config.Backbone) -> "keras.Ke
     """Apply a network of `keras.applications` without its top, and average over the image.
 
     Args:
-        image: float32 (N, size, size, 3), 0 to 255.
+        image: float32 (N, size, size, 3), 0 to 255, or what a front end made of it.
         settings: Which network, and its weights.
 
     Returns:
@@ -51,10 +52,13 @@ def backbone(image: "keras.KerasTensor", settings: config.Backbone) -> "keras.Ke
     """
     from keras import layers
 
-    network = _NETWORKS[settings.name]
+    network, channels = _NETWORKS[settings.name], image.shape[3]
+    scale, offset = (
+        value if isinstance(value, float) else [*value] * (channels // 3) for value in (network.scale, network.offset)
+    )
     # In float32 under any policy: a product in bfloat16 would merge neighbouring grey levels.
-    x = layers.Rescaling(network.scale, network.offset, dtype="float32", name="rescaling")(image)
-    x = _copy(_application(settings, image.shape[1]), x)
+    x = layers.Rescaling(scale, offset, dtype="float32", name="rescaling")(image)
+    x = _copy(_application(settings, image.shape[1:]), x)
     return layers.GlobalAveragePooling2D(name="avg_pool")(x)
 
 
@@ -78,7 +82,7 @@ def freeze(model: "keras.Model", settings: config.Model) -> None:
 
 
 def unfreeze(model: "keras.Model") -> None:
-    """Let all of a pretrained model be trained, but keep its batch normalisation in inference mode.
+    """Let all of a pretrained model but its front end be trained, and keep its batch normalisation in inference mode.
 
     Small batches of other images would soon undo the statistics that the pretrained weights rely on: the advice of
     https://keras.io/guides/transfer_learning. Compile the model afterwards.
@@ -89,18 +93,25 @@ def unfreeze(model: "keras.Model") -> None:
     from keras import layers
 
     for layer in model.layers:
-        layer.trainable = not isinstance(layer, layers.BatchNormalization)
+        fixed = isinstance(layer, layers.BatchNormalization) or layer.name.startswith(front_end.PREFIX)
+        layer.trainable = not fixed
 
 
-def _application(settings: config.Backbone, image_size: int) -> "keras.Model":
-    """Return the network as Keras builds it, with its weights."""
+def _application(settings: config.Backbone, shape: tuple[int, int, int]) -> "keras.Model":
+    """Return the network as Keras builds it for images of this shape, with its weights."""
     import keras
 
+    if settings.weights is not None and shape[2] != 3:
+        raise ModelError(
+            f"model.beside_rgb=true makes {shape[2]} channels and model.weights={settings.weights} were learnt from 3: "
+            "set model.beside_rgb=false, or model.weights=null"
+        )
     create = getattr(keras.applications, _NETWORKS[settings.name].application)
-    shape = (image_size, image_size, 3)
     if settings.weights == "imagenet":
         return _imagenet(create, shape, settings.name)
-    network = create(include_top=False, weights=None, input_shape=shape)
+    with warnings.catch_warnings():  # Keras warns of any number of channels but 1 and 3
+        warnings.simplefilter("ignore", UserWarning)
+        network = create(include_top=False, weights=None, input_shape=shape)
     if settings.weights is not None:
         _load(network, Path(settings.weights).expanduser(), settings.name)
     return network

@@ -12,7 +12,7 @@ def cnn(image: "keras.KerasTensor", settings: config.Cnn) -> "keras.KerasTensor"
     """Apply 3x3 convolution, ReLU and 2x2 max-pooling for each of `filters`, then one hidden Dense layer.
 
     Args:
-        image: float32 (N, size, size, 3), 0 to 255.
+        image: float32 (N, size, size, 3), 0 to 255, or what a front end made of it.
         settings: The network's options.
 
     Returns:
@@ -42,7 +42,7 @@ def cnn_bn(image: "keras.KerasTensor", settings: config.CnnBn) -> "keras.KerasTe
     """Apply two 3x3 convolutions with batch normalisation for each of `filters`, pool between, average at the end.
 
     Args:
-        image: float32 (N, size, size, 3), 0 to 255.
+        image: float32 (N, size, size, 3), 0 to 255, or what a front end made of it.
         settings: The network's options.
 
     Returns:

@@ -17,7 +17,7 @@ def meso4(image: "keras.KerasTensor", settings: config.Meso4) -> "keras.KerasTen
     The paper's images are 256 px, which makes 27,977 trainable weights with the head. Pooling pads, so any size works.
 
     Args:
-        image: float32 (N, size, size, 3), 0 to 255.
+        image: float32 (N, size, size, 3), 0 to 255, or what a front end made of it.
         settings: The network's options; `dropout` is 0.5 in the paper.
 
     Returns:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepfake import config
 from deepfake.errors import ModelError
-from deepfake.models import backbone, cnn, meso
+from deepfake.models import backbone, cnn, front_end, meso, residual
 from deepfake.models.backbone import freeze, unfreeze
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ _FAMILIES: dict[type, tuple[Callable[..., Any], Callable[..., int]]] = {
     config.Cnn: (cnn.cnn, cnn.cnn_least_size),
     config.CnnBn: (cnn.cnn_bn, cnn.cnn_bn_least_size),
     config.Meso4: (meso.meso4, meso.meso4_least_size),
+    config.Residual: (residual.residual, residual.residual_least_size),
     config.Backbone: (backbone.backbone, backbone.backbone_least_size),
 }
 
@@ -54,7 +55,8 @@ def build(settings: config.Model, image_size: int) -> "keras.Model":
     from keras import layers
 
     image = keras.Input((image_size, image_size, 3), dtype="float32", name="image")
-    x = layers.Dropout(settings.dropout, name="dropout")(features(image, settings))
+    x = features(front_end.front_end(image, settings), settings)
+    x = layers.Dropout(settings.dropout, name="dropout")(x)
     logit = layers.Dense(1, dtype="float32", name="logit")(x)
     p_fake = layers.Activation("sigmoid", dtype="float32", name="p_fake")(logit)
     model = keras.Model(image, p_fake, name=settings.name)

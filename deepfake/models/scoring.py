@@ -1,6 +1,6 @@
 """Pixels -> P(fake), in batches, whatever the number of images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import keras
 
 BATCH = 64
+SUREST = 1e-6  # a score nearer to 0 or 1 counts as this: among so many, one alone must not have its way
 
 
 def scorer(model: "keras.Model", temperature: float = 1.0) -> Callable[[np.ndarray], np.ndarray]:
@@ -55,5 +56,29 @@ def temper(scores: np.ndarray, temperature: float) -> np.ndarray:
     if temperature == 1:
         return scores  # to the last bit, which the way through logarithms would not keep
     with np.errstate(divide="ignore", over="ignore"):
-        odds = (np.log(scores) - np.log1p(-scores)) / temperature
-        return 1 / (1 + np.exp(-odds))
+        return _from_log_odds(_log_odds(scores) / temperature)
+
+
+def pool(scores: Sequence[float] | np.ndarray) -> float:
+    """Make one score of those of images that show the same: the sigmoid of the mean of their log-odds.
+
+    It is the geometric mean of the odds (Genest & Zidek 1986, "Combining Probability Distributions", Stat. Sci. 1(1)).
+    A frame that says much weighs more than several that hardly say anything, which a mean of P(fake) would not see.
+
+    Args:
+        scores: P(fake), 0 to 1, shape (N,), N of 1 or more. What is nearer to 0 or 1 than 0.000001 counts as that near.
+
+    Returns:
+        P(fake) of all together, from the lowest to the highest of them; of one score, that score to the last bit.
+    """
+    scores = np.asarray(scores, np.float64)
+    pooled = _from_log_odds(_log_odds(np.clip(scores, SUREST, 1 - SUREST)).mean())
+    return float(np.clip(pooled, scores.min(), scores.max()))
+
+
+def _log_odds(scores: np.ndarray) -> np.ndarray:
+    return np.log(scores) - np.log1p(-scores)
+
+
+def _from_log_odds(odds: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-odds))

@@ -44,7 +44,8 @@ def accelerate(model: keras.Model) -> keras.Model:
         kind = ReluMaxPooling2D if layer in pools else _FAST.get(type(layer), type(layer))
         return kind.from_config(options)
 
-    pixels = keras.Input(model.input_shape[1:], dtype="uint8", name="pixels")
+    casts = type(_next(model, model.layers[0])) is layers.Rescaling  # or else Keras does, as the model is called
+    pixels = keras.Input(model.input_shape[1:], dtype="uint8" if casts else "float32", name="pixels")
     copy = keras.models.clone_model(model, input_tensors=pixels, clone_function=fast)
     copy.set_weights(model.get_weights())
     return copy

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -13,14 +13,15 @@ import numpy as np
 import tensorflow as tf
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
-from deepfake.augmentation import augment
-from deepfake.config import Augmentation, Backbone, Config
-from deepfake.data.batches import Plan, training
+from deepfake.augmentation import augment, augment_pairs
+from deepfake.config import Augmentation, Backbone, Config, Model, Residual
+from deepfake.data import pairs
+from deepfake.data.batches import Plan, Transform, training
 from deepfake.data.dataset import Data, Split
 from deepfake.errors import DataError, DeepfakeError
 from deepfake.models import network
 from deepfake.models.scoring import scorer
-from deepfake.training import checkpoint, fast, optimizers, precision
+from deepfake.training import checkpoint, fast, optimizers, precision, standardised
 from deepfake.training.bar import Bar
 from deepfake.training.checkpoint import Progress
 from deepfake.training.profile import Profile, Profiler
@@ -80,10 +81,8 @@ def train(config: Config, data: Data, path: Path, report: Report) -> Trained:
     watchers = [profiler] if config.trainer.profile else []
     policy, scope = dtype_policy(precision.choose(config.trainer.precision)), _scope(config.trainer.strategy)
     with policy, scope, checkpoint.Writer(path) as writer:
-        model = network.build(config.model, config.dataset.image_size)
-        if fast.pays():
-            model = fast.accelerate(model)
-        score = scorer(model)
+        model, judged = _networks(config)
+        score = scorer(judged)
         if progress.history:
             checkpoint.restore_model(path, model)
         for phase in _phases(config):
@@ -97,17 +96,20 @@ def train(config: Config, data: Data, path: Path, report: Report) -> Trained:
             for epoch in range(done, phase.stop):
                 rate.scale.assign(optimizers.plateau_scale(config.optimizer, progress.aucs))
                 metrics = _train_epoch(model, config, data.splits["Train"], plan, epoch, watchers)
+                if judged is not model:
+                    with model.optimizer.averaged(model.trainable_variables) if config.optimizer.ema else nullcontext():
+                        standardised.hand_over(model, judged)
                 metrics |= _validate(score, data.splits["Validation"])
                 progress.history.append(metrics)
                 if progress.best_epoch == epoch:
-                    progress.best_weights = model.get_weights()
+                    progress.best_weights = judged.get_weights()
                 writer.save(progress, model)
                 report(epoch, metrics)
                 if _is_over(progress, config):
                     break
-        model.set_weights(progress.best_weights)
+        judged.set_weights(progress.best_weights)
     history = {name: [epoch[name] for epoch in progress.history] for name in progress.history[0]}
-    return Trained(model, history, progress.best_epoch + 1, profiler.profile)
+    return Trained(judged, history, progress.best_epoch + 1, profiler.profile)
 
 
 def class_weights(labels: np.ndarray) -> dict[int, float]:
@@ -133,12 +135,66 @@ def dtype_policy(name: Literal["float32", "bfloat16"]) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
+def examples(config: Config, data: Data, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first images that the configured training shows to its model.
+
+    Args:
+        config: The run.
+        data: Its Train is used.
+        count: Of images, at most; even.
+
+    Returns:
+        Images (N, side, side, 3), uint8, and labels (N,), int64; of pairs, the real images come first.
+    """
+    train = data.splits["Train"]
+    plan = _plan(
+        replace(config, trainer=replace(config.trainer, batch_size=min(count, len(train.labels) // 2 * 2))), data
+    )
+    images, labels = next(iter(training(train, _transform(config), plan, range(1))))
+    return images.numpy(), labels.numpy()[:, 0].astype(np.int64)
+
+
 def _plan(config: Config, data: Data) -> Plan:
-    images, batch_size = len(data.splits["Train"].labels), config.trainer.batch_size
+    train, batch_size = data.splits["Train"], config.trainer.batch_size
+    paired = _pairs(config, train)
+    images = 2 * len(paired) if paired else len(train.labels)
     if images < batch_size:
         raise DataError(f"{data.root}: Train has {images} images, fewer than trainer.batch_size={batch_size}")
     steps = -(-images // batch_size)  # the last batch may be smaller
-    return Plan(batch_size, min(steps, config.trainer.limit_batches or steps), config.seed)
+    steps = min(steps, config.trainer.limit_batches or steps)
+    return Plan(batch_size, steps, config.seed, paired, config.augmentation.crop)
+
+
+def _pairs(config: Config, train: Split) -> pairs.Pairs | None:
+    blends = config.augmentation.self_blended
+    if blends and blends.only_real:
+        return pairs.twins(train)
+    if config.trainer.pairs:
+        return pairs.match(train)
+    return pairs.shuffled(train) if blends else None
+
+
+def _networks(config: Config) -> tuple[keras.Model, keras.Model]:
+    """Build what is trained and what is judged: one model, unless the second takes the first's weights after an epoch.
+
+    That is where the weights that are kept are averages, or plain kernels of standardised ones, or where the training
+    sees a part of each picture only.
+    """
+    settings, crop = config.model, config.augmentation.crop
+    judged = model = network.build(settings, config.dataset.image_size)
+    if crop or config.optimizer.ema:
+        model = network.build(_unloaded(settings), crop or config.dataset.image_size)
+        model.set_weights(judged.get_weights())
+    if isinstance(settings, Residual) and settings.standardise:
+        model = standardised.standardise(model)
+    if not fast.pays():
+        return model, judged
+    trained = fast.accelerate(model)
+    return trained, trained if judged is model else fast.accelerate(judged)
+
+
+def _unloaded(settings: Model) -> Model:
+    return replace(settings, weights=None) if isinstance(settings, Backbone) else settings
 
 
 def _phases(config: Config) -> list[Phase]:
@@ -168,14 +224,15 @@ def _train_epoch(
     epoch: int,
     watchers: list[keras.callbacks.Callback],
 ) -> dict[str, float]:
-    images = min(plan.steps * plan.batch_size, len(split.labels))
+    images = min(plan.steps * plan.batch_size, 2 * len(plan.pairs) if plan.pairs else len(split.labels))
+    balanced = config.trainer.class_weights == "balanced" and not plan.pairs  # halves are balanced
     started = time.perf_counter()
     logs = model.fit(
-        training(split, partial(_augmented, config.augmentation), plan, range(epoch, epoch + 1)),
+        training(split, _transform(config), plan, range(epoch, epoch + 1)),
         initial_epoch=epoch,
         epochs=epoch + 1,
         steps_per_epoch=plan.steps,
-        class_weight=class_weights(split.labels) if config.trainer.class_weights == "balanced" else None,
+        class_weight=class_weights(split.labels) if balanced else None,
         shuffle=False,  # the batches are drawn in their order already
         verbose=0,
         callbacks=[Bar(f"Epoch {epoch + 1}/{config.trainer.epochs}", plan.batch_size, images), *watchers],
@@ -201,8 +258,13 @@ def _check_finite(model: keras.Model, config: Config, epoch: int, loss: float) -
     raise DeepfakeError(f"training diverged: weights or loss are not finite after epoch {epoch + 1}; {cure}")
 
 
-def _augmented(settings: Augmentation, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return augment(images, settings, rng)
+def _transform(config: Config) -> Transform:
+    paired = config.trainer.pairs or config.augmentation.self_blended
+    return partial(_augmented, augment_pairs if paired else augment, config.augmentation)
+
+
+def _augmented(function: Callable, settings: Augmentation, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return function(images, settings, rng)
 
 
 def _validate(score: Callable[[np.ndarray], np.ndarray], split: Split) -> dict[str, float]:

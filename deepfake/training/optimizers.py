@@ -1,14 +1,36 @@
 """From the `optimizer` group to a Keras optimizer and its learning rate."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from deepfake.config import Adam, AdamW, Optimizer, Sgd
+from deepfake import config
+from deepfake.config import Adam, AdamW, Optimizer
 
 
-class FusedAdam(keras.optimizers.Adam):
+class _Averaging:
+    """An optimizer that keeps an average of the weights, if `use_ema` says so, and leaves them as they are."""
+
+    def finalize_variable_values(self, variables: list[keras.Variable]) -> None:
+        """Do nothing: Keras calls this at the end of each `fit`, which is an epoch here, and the training goes on."""
+
+    @contextmanager
+    def averaged(self, variables: list[keras.Variable]) -> Iterator[None]:
+        """Give weights the values of their averages, for a while."""
+        before = [variable.numpy() for variable in variables]
+        super().finalize_variable_values(variables)
+        try:
+            yield
+        finally:
+            for variable, value in zip(variables, before, strict=True):
+                variable.assign(value)
+
+
+class FusedAdam(_Averaging, keras.optimizers.Adam):
     """Keras's Adam, and with `weight_decay` its AdamW, in one pass over a weight instead of a dozen."""
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
@@ -27,6 +49,10 @@ class FusedAdam(keras.optimizers.Adam):
             epsilon=self.epsilon,
             grad=ops.cast(gradient, variable.dtype),
         )
+
+
+class Sgd(_Averaging, keras.optimizers.SGD):
+    """Keras's stochastic gradient descent."""
 
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -108,13 +134,15 @@ def build(settings: Optimizer, rate: Schedule) -> keras.Optimizer:
         The optimizer.
     """
     common = {"learning_rate": rate, "global_clipnorm": settings.clip_norm}
+    if settings.ema:
+        common |= {"use_ema": True, "ema_momentum": settings.ema}
     match settings:
         case AdamW():
             betas = {"beta_1": settings.beta_1, "beta_2": settings.beta_2}
             optimizer = FusedAdam(weight_decay=settings.weight_decay, **betas, **common)
-            optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+            optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "gain"])
             return optimizer
         case Adam():
             return FusedAdam(beta_1=settings.beta_1, beta_2=settings.beta_2, **common)
-        case Sgd():
-            return keras.optimizers.SGD(momentum=settings.momentum, nesterov=settings.nesterov, **common)
+        case config.Sgd():
+            return Sgd(momentum=settings.momentum, nesterov=settings.nesterov, **common)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from deepfake.augmentation import augment
+from deepfake.augmentation import augment, augment_pairs
 from deepfake.augmentation.degradation import jpeg
-from deepfake.config import CONF, Augmentation, Op, compose
+from deepfake.config import CONF, Augmentation, Op, SelfBlended, compose
 
 CHOICES = sorted(path.stem for path in (CONF / "augmentation").glob("*.yaml"))
 
@@ -74,3 +74,41 @@ def test_a_batch_that_is_not_contiguous_is_augmented_all_the_same(batch):
     mirrored = batch[:, :, ::-1]
     expected = augment(mirrored.copy(), chosen("heavy"), rng())
     assert np.array_equal(augment(mirrored, chosen("heavy"), rng()), expected)
+
+
+def test_both_of_a_pair_get_the_same_draw(batch):
+    twice = np.concatenate([batch, batch])
+    settings = compose(["augmentation=heavy", "augmentation.noise=null", "augmentation.erasing=null"]).augmentation
+    real, fake = np.split(augment_pairs(twice, settings, rng()), 2)
+    assert np.array_equal(real, fake)
+    assert not np.array_equal(real, batch)
+
+
+def test_a_crop_is_a_part_of_the_picture_the_same_for_both_of_a_pair(batch):
+    real, fake = np.split(augment_pairs(np.concatenate([batch, batch]), Augmentation(name="test", crop=20), rng()), 2)
+    assert real.shape == (8, 20, 20, 3) and np.array_equal(real, fake)
+    places = {
+        (top, left)
+        for part, whole in zip(real, batch, strict=True)
+        for top in range(13)
+        for left in range(29)
+        if np.array_equal(part, whole[top : top + 20, left : left + 20])
+    }
+    assert len(places) > 4
+
+
+@pytest.mark.parametrize(("prob", "only_real", "least", "most"), [(0.5, False, 30, 70), (0.0, True, 100, 100)])
+def test_self_blends_take_the_place_of_fakes(prob, only_real, least, most):
+    images = np.zeros((200, 32, 32, 3), np.uint8)
+    images[:100] = rng(1).integers(0, 256, (100, 32, 32, 3))  # real; the fakes are black
+    settings = Augmentation(name="test", self_blended=SelfBlended(prob=prob, only_real=only_real))
+    augmented = augment_pairs(images, settings, rng())
+    replaced = augmented[100:].any(axis=(1, 2, 3))
+    assert least <= replaced.sum() <= most
+    assert np.array_equal(augmented[:100][~replaced], images[:100][~replaced])
+
+
+def test_a_mere_shift_is_by_whole_pixels(batch):
+    shifted = augment(batch, Augmentation(name="test", shift=Op(prob=1.0, range=[-0.2, 0.2])), rng())
+    for image, original in zip(shifted, batch, strict=True):
+        assert {tuple(pixel) for pixel in image.reshape(-1, 3)} <= {tuple(pixel) for pixel in original.reshape(-1, 3)}

@@ -8,6 +8,7 @@ import pytest
 
 from deepfake.data.batches import Plan, training
 from deepfake.data.dataset import Split
+from deepfake.data.pairs import match
 
 
 @pytest.fixture
@@ -48,3 +49,17 @@ def test_images_may_lie_on_the_disk(split: Split, tmp_path: Path) -> None:
     split.images.tofile(path)
     mapped = Split(np.memmap(path, np.uint8, "r", shape=split.images.shape), split.labels, split.paths, split.groups)
     assert list(seen(mapped, range(2))) == list(seen(split, range(2)))
+
+
+def test_with_pairs_a_batch_is_half_real_and_half_fake() -> None:
+    images = np.zeros((12, 4, 4, 3), np.uint8) + np.arange(12, dtype=np.uint8)[:, None, None, None]
+    labels, groups = np.arange(12) % 2, [str(i // 2) for i in range(12)]
+    split = Split(images, labels, [str(i) for i in range(12)], groups)
+    batches = training(split, lambda images, rng: images[:, 1:3, 1:3], Plan(8, 2, 0, match(split), 2), range(1))
+    seen = []
+    for pixels, truth in batches:
+        reals, fakes = np.split(pixels.numpy()[:, 0, 0, 0].astype(int), 2)
+        assert (reals % 2 == 0).all() and np.array_equal(fakes, reals + 1)
+        assert truth.numpy().ravel().tolist() == [0.0] * len(reals) + [1.0] * len(fakes)
+        seen += [*reals, *fakes]
+    assert sorted(seen) == list(range(12))

@@ -189,6 +189,14 @@ def test_a_crop_is_a_square_wherever_the_face_is(face: Face) -> None:
     assert cut.shape[0] == cut.shape[1] <= 90
 
 
+def test_a_picture_is_shown_closer_only_where_that_helps(portraits: np.ndarray, framing: Framing) -> None:
+    portrait = next(each for each in portraits if faces.find(each))
+    assert faces.closer(portrait, framing) is portrait
+    picture = scene(portrait, 150, 30, 300)
+    assert np.array_equal(faces.closer(picture, framing), faces.crop(picture, faces.find(picture)[0], framing))
+    assert faces.closer(np.zeros_like(picture), framing) is None
+
+
 def test_a_crop_is_offered_for_scenes_and_not_for_portraits(portraits: np.ndarray, framing: Framing) -> None:
     close = [faces.is_close(face, portrait, framing) for portrait in portraits for face in faces.find(portrait)]
     assert all(close)

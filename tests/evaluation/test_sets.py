@@ -7,6 +7,7 @@ from statistics import fmean
 
 import numpy as np
 import pytest
+from scipy.special import expit, logit
 
 from deepfake.evaluation import metrics, sets
 from deepfake.evaluation.bootstrap import intervals
@@ -47,12 +48,12 @@ def test_images_of_unknown_groups_are_measured_one_by_one():
     assert row.by_group is row.by_group_intervals is None
 
 
-def test_a_video_is_judged_by_the_mean_of_its_frames():
+def test_a_video_is_judged_by_the_mean_log_odds_of_its_frames():
     labels, scores, groups = videos()
     row = sets.measure("Test", labels, scores, groups, 0.4)
     assert (row.images, row.groups) == (200, 40)
-    means = scores.reshape(40, 5).mean(axis=1)
-    assert row.by_group == pytest.approx(metrics.compute(np.arange(40) % 2, means, 0.4))
+    pooled = expit(logit(scores).reshape(40, 5).mean(axis=1))
+    assert row.by_group == pytest.approx(metrics.compute(np.arange(40) % 2, pooled, 0.4))
     assert row.by_group["auc"] > row.metrics["auc"]
     low, high = row.by_group_intervals["auc"]
     assert low < row.by_group["auc"] < high
@@ -65,15 +66,26 @@ def test_a_video_that_is_there_with_another_face_as_well_is_two_halves_of_one_gr
     row = sets.measure("Test", labels, scores, groups, 0.4)
     assert row.groups == 40
     halves = [(group, label) for group in dict.fromkeys(groups) for label in (0, 1)]
-    means = [
-        fmean(s for s, g, own in zip(scores, groups, labels, strict=True) if (g, own) == (group, label))
+    pooled = [
+        fmean(logit(s) for s, g, own in zip(scores, groups, labels, strict=True) if (g, own) == (group, label))
         for group, label in halves
     ]
-    halved, means = np.array([label for _, label in halves]), np.array(means)
-    assert row.by_group == pytest.approx(metrics.compute(halved, means, 0.4))
-    whole = intervals(halved, means, 0.4, [group for group, _ in halves])
+    halved, pooled = np.array([label for _, label in halves]), expit(pooled)
+    assert row.by_group == pytest.approx(metrics.compute(halved, pooled, 0.4))
+    whole = intervals(halved, pooled, 0.4, [group for group, _ in halves])
     assert row.by_group_intervals == {name: pytest.approx(ends) for name, ends in whole.items()}
-    assert np.diff(whole["auc"]) < np.diff(intervals(halved, means, 0.4, range(80))["auc"])  # both rise and fall alike
+    assert np.diff(whole["auc"]) < np.diff(intervals(halved, pooled, 0.4, range(80))["auc"])  # both rise and fall alike
+
+
+def test_a_frame_that_is_sure_counts_for_more_and_an_order_of_frames_for_nothing():
+    labels, scores, groups = videos()
+    scores[:5] = [0.02, 0.5, 0.5, 0.5, 0.5]  # of a Real video: on average 0.404, and 0.315 by its log-odds
+    row = sets.measure("Test", labels, scores, groups, 0.4)
+    order = np.random.default_rng(0).permutation(200)
+    mixed = sets.measure("Test", labels[order], scores[order], [groups[place] for place in order], 0.4)
+    assert mixed.by_group == pytest.approx(row.by_group)
+    scores[:5] = 0.404
+    assert sets.measure("Test", labels, scores, groups, 0.4).by_group["accuracy_real"] < row.by_group["accuracy_real"]
 
 
 def test_a_detector_that_knows_nothing_is_at_chance_on_every_set():

@@ -15,7 +15,15 @@ from deepfake.config import CONF, Model, compose
 from deepfake.errors import ModelError
 from deepfake.models import network
 
-LEAST_SIZE = {"cnn": 10, "cnn_bn": 8, "meso4": 16, "mobilenet_v3": 32, "efficientnet_b0": 32, "xception": 71}
+LEAST_SIZE = {
+    "cnn": 10,
+    "cnn_bn": 8,
+    "meso4": 16,
+    "residual": 16,
+    "mobilenet_v3": 32,
+    "efficientnet_b0": 32,
+    "xception": 71,
+}
 BACKBONES = ("mobilenet_v3", "efficientnet_b0", "xception")
 every_model = pytest.mark.parametrize("name", LEAST_SIZE)
 
@@ -165,7 +173,7 @@ def test_an_h5_loads_where_this_project_is_not(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("bfloat16")
-@pytest.mark.parametrize("name", ["cnn", "cnn_bn", "meso4", "mobilenet_v3"])
+@pytest.mark.parametrize("name", ["cnn", "cnn_bn", "meso4", "residual", "mobilenet_v3"])
 def test_in_bfloat16_the_image_is_scaled_and_p_fake_is_given_in_float32(
     built: dict[str, keras.Model], name: str
 ) -> None:
@@ -173,7 +181,7 @@ def test_in_bfloat16_the_image_is_scaled_and_p_fake_is_given_in_float32(
     assert model(pictures(32)).dtype == "float32"
     computed = {layer.name: layer.compute_dtype for layer in model.layers}
     assert computed["rescaling"] == computed["logit"] == computed["p_fake"] == "float32"
-    assert {dtype for layer, dtype in computed.items() if "conv" in layer} == {"bfloat16"}
+    assert {dtype for layer, dtype in computed.items() if "conv" in layer or "depthwise" in layer} == {"bfloat16"}
     assert [(w.path, w.dtype) for w in model.weights] == [(w.path, "float32") for w in built[name].weights]
 
 
@@ -183,6 +191,7 @@ def test_in_bfloat16_the_image_is_scaled_and_p_fake_is_given_in_float32(
         ("cnn", {}, 10),
         ("cnn", {"filters": [8] * 6}, 190),
         ("cnn_bn", {"filters": [8] * 6}, 32),
+        ("residual", {}, 16),
         ("mobilenet_v3", {}, 32),
         ("efficientnet_b0", {}, 32),
         ("xception", {}, 71),

@@ -50,9 +50,13 @@ def run(config: Config, data: Data, path: Path, stop_after: int | None = None) -
     [
         ["optimizer=adamw", "optimizer.schedule=cosine", "optimizer.warmup_epochs=1"],
         ["optimizer=sgd", "optimizer.schedule=plateau", "optimizer.plateau_patience=1", "optimizer.learning_rate=0.5"],
+        ["model=residual", "model.filters=[8,16]", "model.blocks=[1,1]", "trainer.pairs=true", "optimizer.ema=0.9"]
+        + ["+augmentation.crop=16"],
     ],
 )
 def test_resumed_equals_uninterrupted(small: list[str], data: Data, tmp_path: Path, overrides: list[str]) -> None:
+    if "model=residual" in overrides:
+        small = [override for override in small if not override.startswith("model.")]
     config = compose([*small, "augmentation=heavy", "trainer.epochs=4", "trainer.early_stopping=null", *overrides])
     whole, epochs = run(config, data, tmp_path / "whole.npz")
     nothing, before = run(config, data, tmp_path / "parts.npz", stop_after=2)
@@ -217,3 +221,21 @@ assert all((one == other).all() for one, other in zip(*runs))
     command = [sys.executable, "-c", program, json.dumps(small), str(session_home / "deterministic")]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("overrides", [[], ["trainer.pairs=true"], ["augmentation=self_blended"]])
+def test_the_examples_are_what_the_model_sees_first(small: list[str], data: Data, overrides: list[str]) -> None:
+    images, labels = fit.examples(compose([*small, *overrides]), data, 8)
+    assert images.shape == (8, 32, 32, 3) and images.dtype == np.uint8
+    assert labels.tolist() == [0] * 4 + [1] * 4 if overrides else set(labels) == {0, 1}
+
+
+def test_fakes_may_be_left_out(small: list[str], data: Data, tmp_path: Path) -> None:
+    config = compose([*small, "augmentation=self_blended", "augmentation.self_blended.only_real=true"])
+    train = data.splits["Train"]
+    blank = np.array(train.images)
+    blank[train.labels == 1] = 0
+    without = replace(data, splits=data.splits | {"Train": replace(train, images=blank)})
+    (one, epochs), (other, same) = run(config, data, tmp_path / "a.npz"), run(config, without, tmp_path / "b.npz")
+    assert one is not None and other is not None
+    assert [epoch["loss"] for epoch in epochs] == pytest.approx([epoch["loss"] for epoch in same], abs=1e-4)

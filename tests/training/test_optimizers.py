@@ -97,3 +97,22 @@ def test_auto_is_bfloat16_on_processors_with_amx(
     assert precision.has_amx() is (format == "bfloat16")
     if not tf.config.list_physical_devices("GPU"):
         assert precision.choose("auto") == format
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_an_average_of_the_weights_is_kept_beside_them(name: str) -> None:
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(
+        optimizer(f"optimizer={name}", "optimizer.ema=0.9", "optimizer.warmup_epochs=0"), "mse", jit_compile=False
+    )
+    inputs, average, weights = np.ones((4, 3), np.float32), None, []
+    for _ in range(6):
+        model.fit(inputs, np.ones((4, 1), np.float32), verbose=0)
+        weights = model.get_weights()
+        average = weights if average is None else [0.9 * a + 0.1 * w for a, w in zip(average, weights, strict=True)]
+    with model.optimizer.averaged(model.trainable_variables):
+        for expected, got in zip(average, model.get_weights(), strict=True):
+            np.testing.assert_allclose(got, expected, atol=1e-6)
+    for expected, got in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(got, expected)

@@ -26,7 +26,7 @@ from filelock import FileLock
 
 from deepfake.config import PROJECT, Config, Ensemble, from_yaml, home, recorded, result_hash, to_yaml
 from deepfake.data.dataset import Data
-from deepfake.errors import DataError, TrackingError
+from deepfake.errors import ConfigError, DataError, TrackingError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -119,7 +119,10 @@ def config_of(run_id: str) -> Config:
     import mlflow
 
     path = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/config.yaml", tracking_uri=uri())
-    return from_yaml(Path(path).read_text())
+    try:
+        return from_yaml(Path(path).read_text())
+    except ConfigError as error:
+        raise ConfigError(f"run {run_id[:8]} was made by another version of this project: {error}") from None
 
 
 def runs_like(config: Config) -> list["MlflowRun"]:

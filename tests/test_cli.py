@@ -258,7 +258,7 @@ def test_caches_are_cleared_but_for_one_that_is_being_built(caches: Path) -> Non
 def test_mistakes_are_one_line(finished_run: dict, tmp_path: Path) -> None:
     for arguments, line in [
         (["predict", str(tmp_path / "nothing.jpg")], "nothing.jpg is not there"),
-        (["predict", str(tmp_path)], "no images in"),
+        (["predict", str(tmp_path)], "no images or videos in"),
         (["cache", "clear", "nothing"], "nothing names 0 caches in"),
         (["promote", "99"], "has no version, alias or run 99"),
         (["runs", "--by", "seed", "--seeds"], "choose one"),

@@ -27,15 +27,21 @@ _REGIONS = (
 def self_blend(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Make a fake of a real image.
 
+    What is pasted is softer than what surrounds it, if it differs at all: face swaps are made at a resolution below
+    that of the picture. The paper lets either be the softer one.
+
     Args:
         image: A face in the middle of the picture, RGB, uint8 (H, W, 3), square.
         rng: Source of randomness.
 
     Returns:
         The real image, and the fake, each uint8 (H, W, 3). Half of the time it is the real image, and with it the
-        surroundings of the fake, that is changed in colour, sharpness or resolution, so that these tell nothing alone.
+        surroundings of the fake, that is changed in colour and sharpness, so that these tell nothing alone.
     """
-    source, target = (_jitter(image, rng), image) if rng.random() < 0.5 else (image, _jitter(image, rng))
+    if rng.random() < 0.5:
+        source, target = _soft(_coloured(image, rng), rng), image
+    else:
+        source, target = image, _sharp(_coloured(image, rng), rng)
     side = len(image)
     moved = _move(side, rng)
     source = cv2.warpAffine(source, moved, (side, side), borderMode=cv2.BORDER_REFLECT_101)
@@ -85,24 +91,23 @@ def _soften(inside: np.ndarray, sigma: float) -> np.ndarray:
     return cv2.GaussianBlur(inside, (0, 0), sigma)
 
 
-def _jitter(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Change colour, then sharpness or resolution: the transforms of the paper's source-target generator."""
+def _coloured(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Change tint, brightness, contrast and saturation a little."""
     tint = rng.uniform(-20, 20, 3) if rng.random() < 0.3 else np.zeros(3)
     contrast, brightness = rng.uniform(-0.1, 0.1, 2)
     saturation = rng.uniform(-0.2, 0.2)
     linear = (1 + contrast) * ((1 + saturation) * np.eye(3) - saturation * photometric.GREY)
-    changed = photometric.recolour(image, np.column_stack([linear, tint + 255 * brightness]))
-    return _soft(changed, rng) if rng.random() < 0.5 else _sharp(changed, rng)
+    return photometric.recolour(image, np.column_stack([linear, tint + 255 * brightness]))
 
 
 def _soft(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Shrink to a half or a quarter, and enlarge again."""
+    """Shrink to between all and a third of the side, and enlarge again."""
     side = len(image)
-    small = max(8, round(side / rng.choice((2, 4))))
+    small = max(8, round(side / rng.uniform(1, 3)))
     return cv2.resize(cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA), (side, side))
 
 
 def _sharp(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Add some of what a blur takes away."""
-    amount = rng.uniform(0.2, 0.5)
+    amount = rng.uniform(0, 0.8)
     return cv2.addWeighted(image, 1 + amount, cv2.GaussianBlur(image, (0, 0), 1.0), -amount, 0)

@@ -186,7 +186,7 @@ def _show(judged: Sequence[Judged], detector: "Detector", tta: bool) -> None:
         "path" if several else "image": [str(one.path) for one in judged],
         "images": [str(one.images) for one in judged] if several else [],
         f"P({fake.lower()})": [number(_row(one)["p_fake"]) for one in judged],
-        "±": [number(_row(one)["spread"]) for one in judged] if several or tta else [],
+        "±": [number(_row(one)["spread"]) if tta or one.images > 1 else "" for one in judged] if several or tta else [],
         "verdict": [_row(one)["verdict"] or str(one.outcome) for one in judged],
     }
     shown = {name: cells for name, cells in columns.items() if cells}

@@ -20,7 +20,7 @@ def residual(image: "keras.KerasTensor", settings: config.Residual) -> "keras.Ke
     MobileNetV2 (Sandler et al. 2018, arXiv:1801.04381).
 
     Args:
-        image: float32 (N, size, size, channels), 0 to 255; the size may be None.
+        image: float32 (N, size, size, channels), 0 to 255, or what a front end made of it.
         settings: The network's options.
 
     Returns:

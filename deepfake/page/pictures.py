@@ -88,10 +88,8 @@ def _face(pixels: np.ndarray, detector: Detector) -> View | None:
     if detector.card.framing is None:
         return None
     framing = faces.Framing(**detector.card.framing)
-    found = faces.find(pixels)
-    if not found or faces.is_close(found[0], pixels, framing):
-        return None
-    return _view(faces.crop(pixels, found[0], framing), detector)
+    cut = faces.closer(pixels, framing)
+    return None if cut is None or cut is pixels else _view(cut, detector)
 
 
 def _shown(pixels: np.ndarray, resize: str) -> np.ndarray:

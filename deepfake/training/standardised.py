@@ -1,8 +1,8 @@
 """Weight standardisation: convolutions whose kernels are standardised at each step.
 
 Qiao et al. 2019 (arXiv:1903.10520). A kernel is shifted to mean 0 and scaled to a spread that a learnt gain gives, so
-that a net needs no normalisation of its activations (Brock et al. 2021, arXiv:2102.06171), which would take longer than its
-convolutions. Only training needs it: what comes out is a plain kernel, which a stock layer takes.
+that a net needs no normalisation of its activations (Brock et al. 2021, arXiv:2102.06171), which would take longer than
+its convolutions. Only training needs it: what comes out is a plain kernel, which a stock layer takes.
 """
 
 from typing import Any

@@ -73,7 +73,9 @@ def test_the_members_are_copied_not_shared(members: list[keras.Model]) -> None:
     np.testing.assert_array_equal(scorer(members[0])(images), before)
 
 
-@pytest.mark.parametrize("name", ["meso4", "mobilenet_v3", pytest.param("efficientnet_b0", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["meso4", "residual", "mobilenet_v3", pytest.param("efficientnet_b0", marks=pytest.mark.slow)]
+)
 def test_every_network_can_be_a_member(name: str) -> None:
     one, images = build(name), pictures(4)
     np.testing.assert_allclose(logits(average([one, one], [2, 2]), images), logits(one, images) / 2, rtol=1e-4)

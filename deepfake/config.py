@@ -175,6 +175,8 @@ class Augmentation:
         noise: Standard deviation of Gaussian noise, in grey levels.
         jpeg: JPEG quality.
         erasing: Share of the area of a rectangle that is replaced by noise (Zhong et al. 2020).
+        cutmix: Share of the area of a rectangle that is another image's, as is that share of the label.
+        mixup: Share of another image that is laid over all of it, as over its label.
     """
 
     name: str
@@ -194,6 +196,8 @@ class Augmentation:
     noise: Annotated[Op | None, _within(0, 255)] = None
     jpeg: Annotated[Op | None, _within(1, 100)] = None
     erasing: Annotated[Op | None, _within(0, 1)] = None
+    cutmix: Annotated[Op | None, _within(0, 1)] = None
+    mixup: Annotated[Op | None, _within(0, 1)] = None
 
 
 # ----------------------------------------------------------------------------------------------------------- model
@@ -711,6 +715,8 @@ def _unknown_key(key: str, tag: str | None = None) -> str:
     owners = [name for cls in classes for name in _names(cls) if last in {field.name for field in fields(cls)}]
     if owners:
         return f"{key}: this choice has no such key; it belongs to {parent}={' or '.join(owners)}"
+    if last in known and "." not in parent:
+        return f"{key}: this choice of {parent} does not name it; add it, like +{key}=VALUE"
     if last in known:
         return f"{key}: {parent} is null here; set it whole, like +{parent}={{prob: 0.5, range: [low, high]}}"
     return f"{key}: no such key{_options(last, known, f' in {parent}' if parent else '')}"

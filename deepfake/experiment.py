@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepfake import members, registry, tracking
-from deepfake.config import Backbone, Config, Ensemble, folder_like, recorded
+from deepfake.config import Config, Ensemble, folder_like, recorded
 from deepfake.console import findings, metrics_table, number, out, sets_table, table
 from deepfake.data import faces
 from deepfake.data.audit import Audit, audit
@@ -195,9 +195,8 @@ def _in_float32(config: Config, trained: "keras.Model") -> "keras.Model":
     from deepfake.models import network
     from deepfake.training.fit import dtype_policy
 
-    settings = replace(config.model, weights=None) if isinstance(config.model, Backbone) else config.model
     with dtype_policy("float32"):
-        model = network.build(settings, config.dataset.image_size)
+        model = network.build(network.unloaded(config.model), config.dataset.image_size)
     model.set_weights(trained.get_weights())
     return model
 

@@ -83,6 +83,10 @@ MISTAKES = [
     ("agumentation=heavy", "agumentation: no such key (did you mean augmentation?)"),
     ("dataset=folder", "dataset.root is missing"),
     ("dataset.root=/faces", "dataset.root: this choice has no such key; it belongs to dataset=folder"),
+    (
+        "augmentation=none augmentation.flip=0.5",
+        "augmentation.flip: this choice of augmentation does not name it; add it",
+    ),
     ("augmentation.blur.prob=1", "augmentation.blur is null here"),
     ("optimizer.learning_rate=abc", "optimizer.learning_rate=abc: should be a valid number"),
     ("optimizer.learning_rate=-1", "optimizer.learning_rate=-1: should be greater than 0"),

@@ -70,9 +70,6 @@ def jpeg(image: np.ndarray, quality: float) -> np.ndarray:
 def erase(image: np.ndarray, area: float, rng: np.random.Generator) -> np.ndarray:
     """Replace a random rectangle by uniform noise: random erasing (Zhong et al. 2020, arXiv:1708.04896).
 
-    The aspect ratio, 0.3 to 1/0.3 as in the paper, is drawn log-uniformly so that tall is as likely as wide, and gives
-    way where the rectangle would not fit into the image.
-
     Args:
         image: uint8 (H, W, 3).
         area: Share of the image's area, 0 to 1.
@@ -81,15 +78,33 @@ def erase(image: np.ndarray, area: float, rng: np.random.Generator) -> np.ndarra
     Returns:
         The image with the rectangle filled, uint8 (H, W, 3).
     """
-    rows, columns = image.shape[:2]
+    rows, columns = rectangle(image.shape[:2], area, rng)
+    erased = image.copy()
+    erased[rows, columns] = rng.integers(0, 256, erased[rows, columns].shape, np.uint8)
+    return erased
+
+
+def rectangle(size: tuple[int, int], area: float, rng: np.random.Generator) -> tuple[slice, slice]:
+    """Draw a rectangle somewhere in a picture.
+
+    The aspect ratio, 0.3 to 1/0.3 as in Zhong et al. 2020, is drawn log-uniformly so that tall is as likely as wide, and
+    gives way where the rectangle would not fit into the picture.
+
+    Args:
+        size: The picture's height and width in pixels.
+        area: Share of its area, 0 to 1.
+        rng: Source of randomness.
+
+    Returns:
+        The rows and the columns.
+    """
+    rows, columns = size
     pixels = area * rows * columns
     aspect = math.exp(rng.uniform(math.log(0.3), -math.log(0.3)))
     height = max(1, round(np.clip(math.sqrt(pixels * aspect), area * rows, rows)))
     width = min(columns, round(pixels / height))
-    top, left = rng.integers(rows - height + 1), rng.integers(columns - width + 1)
-    erased = image.copy()
-    erased[top : top + height, left : left + width] = rng.integers(0, 256, (height, width, 3), np.uint8)
-    return erased
+    top, left = int(rng.integers(rows - height + 1)), int(rng.integers(columns - width + 1))
+    return slice(top, top + height), slice(left, left + width)
 
 
 @cache

@@ -62,7 +62,8 @@ def _blended(images: np.ndarray, settings: SelfBlended, rng: np.random.Generator
 
 def _augment(images: np.ndarray, settings: Augmentation, rng: np.random.Generator, alike: int) -> np.ndarray:
     """Augment images, of which `alike` equal parts, one after the other, get the same draws."""
-    if settings == Augmentation(name=settings.name, border=settings.border, self_blended=settings.self_blended):
+    done_elsewhere = {name: getattr(settings, name) for name in ("name", "border", "self_blended", "cutmix", "mixup")}
+    if settings == Augmentation(**done_elsewhere):
         return images
     n = len(images) // alike
     if settings.crop:

@@ -15,7 +15,7 @@ from deepfake.data.pairs import Pairs, in_halves
 if TYPE_CHECKING:
     import tensorflow as tf
 
-Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+Transform = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ def training(split: Split, transform: Transform, plan: Plan, epochs: range) -> "
 
     Args:
         split: The images.
-        transform: Augments a batch: (images (N, H, W, 3) uint8, random generator) -> (N, side, side, 3) uint8.
+        transform: Augments a batch: (images (N, H, W, 3) uint8, labels (N, 1) float32, random generator) -> images
+            (N, side, side, 3) uint8, labels (N, 1) float32.
         plan: Size, number and seed of the batches.
         epochs: The epochs, counted from 0.
 
@@ -61,9 +62,9 @@ def training(split: Split, transform: Transform, plan: Plan, epochs: range) -> "
     def make(step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         epoch, place = divmod(int(step), plan.steps)
         chosen = order(epoch)[place * plan.batch_size : (place + 1) * plan.batch_size]
-        images = transform(read_rows(split.images, chosen), np.random.default_rng([plan.seed, epoch, place]))
         labels = np.arange(len(chosen)) >= len(chosen) // 2 if plan.pairs else split.labels[chosen]
-        return images, labels[:, None].astype(np.float32)
+        rng = np.random.default_rng([plan.seed, epoch, place])
+        return transform(read_rows(split.images, chosen), labels[:, None].astype(np.float32), rng)
 
     side = plan.side or split.images.shape[1]
 

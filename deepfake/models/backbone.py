@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -65,6 +66,11 @@ def backbone(image: "keras.KerasTensor", settings: config.Backbone) -> "keras.Ke
 def backbone_least_size(settings: config.Backbone) -> int:
     """Return the least image side in pixels that Keras allows for the network."""
     return _NETWORKS[settings.name].least_size
+
+
+def unloaded(settings: config.Model) -> config.Model:
+    """Return the settings of the same network from scratch, to be given weights that are at hand already."""
+    return replace(settings, weights=None) if isinstance(settings, config.Backbone) else settings
 
 
 def freeze(model: "keras.Model", settings: config.Model) -> None:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 from deepfake import config
 from deepfake.errors import ModelError
 from deepfake.models import backbone, cnn, front_end, meso, residual
-from deepfake.models.backbone import freeze, unfreeze
+from deepfake.models.backbone import freeze, unfreeze, unloaded
 
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["build", "freeze", "unfreeze"]
+__all__ = ["build", "freeze", "unfreeze", "unloaded"]
 
 # For each family: the layers between the image and the head, and the least side in pixels that they work on.
 _FAMILIES: dict[type, tuple[Callable[..., Any], Callable[..., int]]] = {

@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
-from deepfake.augmentation import augment, augment_pairs
-from deepfake.config import Augmentation, Backbone, Config, Model, Residual
+from deepfake.augmentation import augment, augment_pairs, mix
+from deepfake.config import Augmentation, Backbone, Config, Residual
 from deepfake.data import pairs
 from deepfake.data.batches import Plan, Transform, training
 from deepfake.data.dataset import Data, Split
@@ -44,6 +44,13 @@ class Trained:
     history: dict[str, list[float]]
     best_epoch: int
     profile: Profile | None
+
+
+class _Accuracy(keras.metrics.BinaryAccuracy):
+    """Share of the images that are called what they are; a mixed image is what most of it is."""
+
+    def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None) -> None:
+        super().update_state(tf.cast(y_true >= 0.5, tf.float32), y_pred, sample_weight)
 
 
 @dataclass(frozen=True)
@@ -183,7 +190,7 @@ def _networks(config: Config) -> tuple[keras.Model, keras.Model]:
     settings, crop = config.model, config.augmentation.crop
     judged = model = network.build(settings, config.dataset.image_size)
     if crop or config.optimizer.ema:
-        model = network.build(_unloaded(settings), crop or config.dataset.image_size)
+        model = network.build(network.unloaded(settings), crop or config.dataset.image_size)
         model.set_weights(judged.get_weights())
     if isinstance(settings, Residual) and settings.standardise:
         model = standardised.standardise(model)
@@ -191,10 +198,6 @@ def _networks(config: Config) -> tuple[keras.Model, keras.Model]:
         return model, judged
     trained = fast.accelerate(model)
     return trained, trained if judged is model else fast.accelerate(judged)
-
-
-def _unloaded(settings: Model) -> Model:
-    return replace(settings, weights=None) if isinstance(settings, Backbone) else settings
 
 
 def _phases(config: Config) -> list[Phase]:
@@ -212,7 +215,7 @@ def _compile(model: keras.Model, config: Config, phase: Phase, rate: optimizers.
     model.compile(
         optimizer=optimizers.build(config.optimizer, rate),
         loss=keras.losses.BinaryCrossentropy(label_smoothing=config.trainer.label_smoothing),
-        metrics=[keras.metrics.BinaryAccuracy(name="accuracy")],
+        metrics=[_Accuracy(name="accuracy")],
     )
 
 
@@ -263,8 +266,10 @@ def _transform(config: Config) -> Transform:
     return partial(_augmented, augment_pairs if paired else augment, config.augmentation)
 
 
-def _augmented(function: Callable, settings: Augmentation, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return function(images, settings, rng)
+def _augmented(
+    function: Callable, settings: Augmentation, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    return mix(function(images, settings, rng), labels, settings, rng)
 
 
 def _validate(score: Callable[[np.ndarray], np.ndarray], split: Split) -> dict[str, float]:

@@ -72,8 +72,8 @@ def batches(turn: Turn, root: Path, augmentation: str, in_memory: bool, passes: 
     if in_memory:
         split = replace(split, images=np.array(split.images))
 
-    def transform(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return augment(images, config.augmentation, rng)
+    def transform(images: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        return augment(images, config.augmentation, rng), labels
 
     size = config.trainer.batch_size
     plan = Plan(size, -(-len(split.labels) // size), config.seed)

@@ -19,8 +19,8 @@ def split() -> Split:
 
 
 def seen(split: Split, epochs: range, seed: int = 0) -> Iterator[list[int]]:
-    def jitter(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return images + np.uint8(100) * rng.integers(0, 2, dtype=np.uint8)
+    def jitter(images: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        return images + np.uint8(100) * rng.integers(0, 2, dtype=np.uint8), labels
 
     for images, labels in training(split, jitter, Plan(4, 3, seed), epochs):
         numbers = images.numpy()[:, 0, 0, 0]
@@ -55,7 +55,9 @@ def test_with_pairs_a_batch_is_half_real_and_half_fake() -> None:
     images = np.zeros((12, 4, 4, 3), np.uint8) + np.arange(12, dtype=np.uint8)[:, None, None, None]
     labels, groups = np.arange(12) % 2, [str(i // 2) for i in range(12)]
     split = Split(images, labels, [str(i) for i in range(12)], groups)
-    batches = training(split, lambda images, rng: images[:, 1:3, 1:3], Plan(8, 2, 0, match(split), 2), range(1))
+    batches = training(
+        split, lambda images, labels, rng: (images[:, 1:3, 1:3], labels), Plan(8, 2, 0, match(split), 2), range(1)
+    )
     seen = []
     for pixels, truth in batches:
         reals, fakes = np.split(pixels.numpy()[:, 0, 0, 0].astype(int), 2)

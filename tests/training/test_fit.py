@@ -239,3 +239,9 @@ def test_fakes_may_be_left_out(small: list[str], data: Data, tmp_path: Path) -> 
     (one, epochs), (other, same) = run(config, data, tmp_path / "a.npz"), run(config, without, tmp_path / "b.npz")
     assert one is not None and other is not None
     assert [epoch["loss"] for epoch in epochs] == pytest.approx([epoch["loss"] for epoch in same], abs=1e-4)
+
+
+def test_a_mixed_image_counts_as_what_most_of_it_is() -> None:
+    accuracy = fit._Accuracy()
+    accuracy.update_state(np.array([[0.7], [0.3], [1.0], [0.0]]), np.array([[0.9], [0.1], [0.2], [0.4]]))
+    assert float(accuracy.result()) == 0.75

@@ -87,8 +87,8 @@ def erase(image: np.ndarray, area: float, rng: np.random.Generator) -> np.ndarra
 def rectangle(size: tuple[int, int], area: float, rng: np.random.Generator) -> tuple[slice, slice]:
     """Draw a rectangle somewhere in a picture.
 
-    The aspect ratio, 0.3 to 1/0.3 as in Zhong et al. 2020, is drawn log-uniformly so that tall is as likely as wide, and
-    gives way where the rectangle would not fit into the picture.
+    The aspect ratio, 0.3 to 1/0.3 as in Zhong et al. 2020, is drawn log-uniformly so that tall is as likely as wide,
+    and gives way where the rectangle would not fit into the picture.
 
     Args:
         size: The picture's height and width in pixels.

@@ -374,7 +374,7 @@ class Trainer:
             like it, and both augmented with the same draw, so that what differs is the manipulation alone.
         class_weights: `balanced` weighs each class by the inverse of its share of Train; `none` weighs all alike.
         label_smoothing: Share of a label that is given to the other class.
-        precision: `auto` is bfloat16 on GPUs that compute in it and processors with AMX, float32 elsewhere.
+        precision: `auto` is bfloat16 on GPUs and processors that compute in it, float32 elsewhere.
         early_stopping: Epochs without a better validation AUC after which training ends; null to train on.
         deterministic: Whether two runs give the same bits, which is slower.
         strategy: `single` device, or `mirrored` over all GPUs of this machine.

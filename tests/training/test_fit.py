@@ -50,8 +50,8 @@ def run(config: Config, data: Data, path: Path, stop_after: int | None = None) -
     [
         ["optimizer=adamw", "optimizer.schedule=cosine", "optimizer.warmup_epochs=1"],
         ["optimizer=sgd", "optimizer.schedule=plateau", "optimizer.plateau_patience=1", "optimizer.learning_rate=0.5"],
-        ["model=residual", "model.filters=[8,16]", "model.blocks=[1,1]", "trainer.pairs=true", "optimizer.ema=0.9"]
-        + ["+augmentation.crop=16"],
+        "model=residual model.filters=[8,16] model.blocks=[1,1] trainer.pairs=true optimizer.ema=0.9 "
+        "+augmentation.crop=16".split(),
     ],
 )
 def test_resumed_equals_uninterrupted(small: list[str], data: Data, tmp_path: Path, overrides: list[str]) -> None:

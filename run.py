@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from deepfake import quiet
+from deepfake import quiet, threads
 from deepfake.config import CONF, check_resume, explain, home, is_expected, validate
 from deepfake.console import complain
 from deepfake.errors import DeepfakeError, JobError
@@ -50,7 +50,7 @@ if __name__ == "__main__":
             main()
     except KeyboardInterrupt:
         complain("interrupted")
-        sys.exit(130)
+        threads.leave(130)
     except JobError:
         sys.exit(1)  # its sweep has named it
     except (DeepfakeError, HydraException, ValueError) as error:

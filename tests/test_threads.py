@@ -32,3 +32,17 @@ def test_tensorflow_keeps_to_it() -> None:
     (one, fewer), (many, more) = started("1"), started("8")
     assert (one, many) == ("1", "8")
     assert more > fewer
+
+
+def test_a_process_can_be_left_while_threads_still_work() -> None:
+    code = (
+        "import atexit, threading, time\n"
+        "from deepfake import threads\n"
+        "atexit.register(print, 'what is due at the end is done')\n"
+        "threading.Thread(target=time.sleep, args=[60]).start()\n"
+        "print('and what was printed is shown')\n"
+        "threads.leave(130)"
+    )
+    left = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert left.returncode == 130
+    assert left.stdout.splitlines() == ["and what was printed is shown", "what is due at the end is done"]

@@ -104,7 +104,7 @@ def train(config: Config, data: Data, path: Path, report: Report) -> Trained:
                 rate.scale.assign(optimizers.plateau_scale(config.optimizer, progress.aucs))
                 metrics = _train_epoch(model, config, data.splits["Train"], plan, epoch, watchers)
                 if judged is not model:
-                    with model.optimizer.averaged(model.trainable_variables) if config.optimizer.ema else nullcontext():
+                    with model.optimizer.averaged(model.trainable_variables):
                         standardised.hand_over(model, judged)
                 metrics |= _validate(score, data.splits["Validation"])
                 progress.history.append(metrics)
@@ -154,9 +154,8 @@ def examples(config: Config, data: Data, count: int) -> tuple[np.ndarray, np.nda
         Images (N, side, side, 3), uint8, and labels (N,), int64; of pairs, the real images come first.
     """
     train = data.splits["Train"]
-    plan = _plan(
-        replace(config, trainer=replace(config.trainer, batch_size=min(count, len(train.labels) // 2 * 2))), data
-    )
+    batch_size = min(count, len(train.labels) // 2 * 2)
+    plan = _plan(replace(config, trainer=replace(config.trainer, batch_size=batch_size)), data)
     images, labels = next(iter(training(train, _transform(config), plan, range(1))))
     return images.numpy(), labels.numpy()[:, 0].astype(np.int64)
 

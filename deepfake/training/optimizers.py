@@ -20,7 +20,7 @@ class _Averaging:
 
     @contextmanager
     def averaged(self, variables: list[keras.Variable]) -> Iterator[None]:
-        """Give weights the values of their averages, for a while."""
+        """Give weights the values of their averages, if there are any, for a while."""
         before = [variable.numpy() for variable in variables]
         super().finalize_variable_values(variables)
         try:

@@ -3,6 +3,8 @@
 Training, prediction and the app all read images here, so a model never meets pixels that were decoded in another way.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
@@ -31,23 +33,35 @@ def read(source: str | Path | bytes) -> np.ndarray:
     Raises:
         ImageError: If it is no image, is damaged, or has more than `MAX_PIXELS` pixels.
     """
+    file = BytesIO(source) if isinstance(source, bytes) else source
     try:
-        with Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
+        with opening("an image"), Image.open(file, formats=FORMATS) as image:
             return from_pil(image)
     except ImageError:
         raise
-    except FileNotFoundError:
-        raise ImageError("the file is not there") from None
-    except IsADirectoryError:
-        raise ImageError("a folder, not an image") from None
-    except PermissionError:
-        raise ImageError("the file may not be read") from None
     except UnidentifiedImageError:
         raise ImageError(_not_an_image(source)) from None
     except Image.DecompressionBombError:
         raise ImageError(_too_large("more than 178")) from None
     except Exception as error:  # a decoder fed with outside bytes may raise anything
         raise ImageError(f"a damaged or incomplete image ({type(error).__name__})") from None
+
+
+@contextmanager
+def opening(what: str) -> Iterator[None]:
+    """Say why a file cannot be opened, as an `ImageError` without its path.
+
+    Args:
+        what: It should be, like `an image`.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise ImageError("the file is not there") from None
+    except IsADirectoryError:
+        raise ImageError(f"a folder, not {what}") from None
+    except PermissionError:
+        raise ImageError("the file may not be read") from None
 
 
 def is_animated(path: Path) -> bool:

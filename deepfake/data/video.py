@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deepfake.data.images import MAX_PIXELS
+from deepfake.data.images import MAX_PIXELS, opening
 from deepfake.errors import ImageError
 
 SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"})
@@ -108,14 +108,8 @@ def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
 def _check(path: Path) -> None:
     try:
         str(path.absolute()).encode()  # OpenCV crashes over what cannot be encoded
-        with path.open("rb") as file:
-            if not file.read(1):
-                raise ImageError("an empty file")
-    except FileNotFoundError:
-        raise ImageError("the file is not there") from None
-    except IsADirectoryError:
-        raise ImageError("a folder, not a video") from None
-    except PermissionError:
-        raise ImageError("the file may not be read") from None
     except UnicodeEncodeError:
         raise ImageError("its path is not valid UTF-8, in which alone OpenCV opens videos; rename it") from None
+    with opening("a video"), path.open("rb") as file:
+        if not file.read(1):
+            raise ImageError("an empty file")

@@ -156,7 +156,7 @@ def examples(config: Config, data: Data, count: int) -> tuple[np.ndarray, np.nda
     train = data.splits["Train"]
     batch_size = min(count, len(train.labels) // 2 * 2)
     plan = _plan(replace(config, trainer=replace(config.trainer, batch_size=batch_size)), data)
-    images, labels = next(iter(training(train, _transform(config), plan, range(1))))
+    images, labels = next(iter(training(train, _transform(config, plan), plan, range(1))))
     return images.numpy(), labels.numpy()[:, 0].astype(np.int64)
 
 
@@ -230,7 +230,7 @@ def _train_epoch(
     balanced = config.trainer.class_weights == "balanced" and not plan.pairs  # halves are balanced
     started = time.perf_counter()
     logs = model.fit(
-        training(split, _transform(config), plan, range(epoch, epoch + 1)),
+        training(split, _transform(config, plan), plan, range(epoch, epoch + 1)),
         initial_epoch=epoch,
         epochs=epoch + 1,
         steps_per_epoch=plan.steps,
@@ -260,9 +260,8 @@ def _check_finite(model: keras.Model, config: Config, epoch: int, loss: float) -
     raise DeepfakeError(f"training diverged: weights or loss are not finite after epoch {epoch + 1}; {cure}")
 
 
-def _transform(config: Config) -> Transform:
-    paired = config.trainer.pairs or config.augmentation.self_blended
-    return partial(_augmented, augment_pairs if paired else augment, config.augmentation)
+def _transform(config: Config, plan: Plan) -> Transform:
+    return partial(_augmented, augment_pairs if plan.pairs else augment, config.augmentation)
 
 
 def _augmented(

@@ -270,6 +270,14 @@ class Residual(ModelBase):
 
 
 @strict
+class Rich(ModelBase):
+    """A linear classifier of how often small patterns of noise occur (Fridrich & Kodovsky 2012); see `models.rich`."""
+
+    name: Literal["rich"]
+    dropout: Dropout
+
+
+@strict
 class Backbone(ModelBase):
     """A network of `keras.applications` with a new head.
 
@@ -304,7 +312,7 @@ class Ensemble:
     mixed: list[str]
 
 
-Model = Cnn | CnnBn | Meso4 | Residual | Backbone | Ensemble
+Model = Cnn | CnnBn | Meso4 | Residual | Rich | Backbone | Ensemble
 
 # ------------------------------------------------------------------------------------------------------- optimizer
 

@@ -36,10 +36,11 @@ CHUNK = 128
 # Stock layers that compute with their weights and nothing else: no Lambda, no wrapper of other layers.
 ALLOWED_LAYERS = frozenset(
     (
-        "Activation Add Average AveragePooling2D BatchNormalization Concatenate Conv2D Cropping2D Dense DepthwiseConv2D"
-        " Dropout ELU Flatten Functional GlobalAveragePooling2D GlobalMaxPooling2D GroupNormalization InputLayer "
-        "LayerNormalization LeakyReLU MaxPooling2D Maximum Multiply Normalization PReLU ReLU Rescaling Reshape Resizing"
-        " SeparableConv2D Sequential Softmax SpatialDropout2D Subtract UpSampling2D ZeroPadding2D"
+        "Activation Add Average AveragePooling2D BatchNormalization Concatenate Conv2D Cropping2D Dense "
+        "DepthwiseConv2D Dropout ELU Embedding Flatten Functional GlobalAveragePooling2D "
+        "GlobalMaxPooling2D GroupNormalization InputLayer LayerNormalization LeakyReLU MaxPooling2D Maximum Multiply "
+        "Normalization PReLU ReLU Rescaling Reshape Resizing SeparableConv2D Sequential Softmax SpatialDropout2D "
+        "Subtract UpSampling2D ZeroPadding2D"
     ).split(" ")
 )
 

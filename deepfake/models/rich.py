@@ -17,10 +17,12 @@ from deepfake import config
 if TYPE_CHECKING:
     import keras
 
-# Of a picture's channels: luma (BT.601, in 256ths, so that sums are exact on any machine), R - G and B - G.
-_COLOURS = np.array([[77, 150, 29], [256, -256, 0], [0, -256, 256]]) / 256
+# Of a picture's channels, in 256ths, so that sums are exact on any machine: luma (BT.601), R - G and B - G; and rows
+# along which each is compared, as steps down and to the right: colours say little along the diagonals.
+_STRAIGHT, _DIAGONAL = ((1, 0), (0, 1)), ((1, 1), (1, -1))
+_COLOURS = (((77, 150, 29), _STRAIGHT + _DIAGONAL), ((256, -256, 0), _STRAIGHT), ((0, -256, 256), _STRAIGHT))
 # First, second and third differences, times what makes them alike in size, for whole numbers.
-_DIFFERENCES = 6 * np.array([-1, 1, 0, 0]), 3 * np.array([1, -2, 1, 0]), 2 * np.array([-1, 3, -3, 1])
+_DIFFERENCES = (-6, 6), (3, -6, 3), (-2, 6, -6, 2)
 _STEP = 6  # one level, in these units: a grey level
 _TIE = 2**-11  # below what differences differ by: a border between levels lies so far past what would be on it
 _PATTERNS = (3, 5), (5, 4)  # levels, each time two more, and how many differences in a row
@@ -38,7 +40,7 @@ def rich(image: "keras.KerasTensor", settings: config.Rich) -> "keras.KerasTenso
         settings: The network's options; none concerns what is done here.
 
     Returns:
-        Features, (N, 144) for three channels: the evidence of all patterns of one kind along one axis, normalised.
+        Features, (N, 192) for three channels: the evidence of all patterns of one kind along one axis, normalised.
     """
     from keras import layers
 
@@ -81,14 +83,15 @@ def _quantised(image: "keras.KerasTensor", scale: int) -> dict[int, "keras.Keras
 
 
 def _kernels(channels: int) -> np.ndarray:
-    """Return (4, 4, channels, 6 * channels): of each three channels three colours, three differences, two axes."""
-    kernels = np.zeros((4, 4, channels, 6 * channels), np.float32)
-    for of, (group, colour, difference, axis) in enumerate(
-        product(range(channels // 3), _COLOURS, _DIFFERENCES, (0, 1))
-    ):
-        one = colour * difference[:, None]  # (4, 3)
-        place = (slice(None), 1) if axis == 0 else (1, slice(None))
-        kernels[(*place, slice(3 * group, 3 * group + 3), of)] = one
+    """Return (4, 4, channels, 8 * channels): of each three channels twelve differences of luma, six of each colour."""
+    rows = [(colour, row) for colour, rows in _COLOURS for row in rows]
+    kernels = np.zeros((4, 4, channels, channels // 3 * len(rows) * len(_DIFFERENCES)), np.float32)
+    kinds = product(range(0, channels, 3), rows, _DIFFERENCES)
+    for number, (first, (colour, (down, right)), weights) in enumerate(kinds):
+        start = len(weights) - 1 if right < 0 else 0
+        for place, weight in enumerate(weights):
+            one = weight / 256 * np.array(colour)
+            kernels[place * down, start + place * right, first : first + 3, number] = one
     return kernels
 
 

@@ -28,7 +28,7 @@ def test_evidence_is_the_mean_weight_of_what_is_found(model: keras.Model) -> Non
     luma = picture() @ np.array([77 / 256, 150 / 256, 29 / 256])
     differences = np.diff(luma, axis=0)
     levels = np.where(np.abs(differences) <= 0.5, 1, np.where(differences > 0, 2, 0))
-    windows = np.lib.stride_tricks.sliding_window_view(levels, 5, axis=0)[4:38:2, 7:41:2]
+    windows = np.lib.stride_tricks.sliding_window_view(levels, 5, axis=0)[4:38:2, 6:40:2]
     found = _orbits(3, 5)[windows @ 3 ** np.arange(5)]
     weights = model.get_layer("weight_1_3_down").get_weights()[0][:, 0]
     assert found.shape == model.get_layer("evidence").output.shape[1:3]
@@ -51,13 +51,24 @@ def test_light_and_colour_as_such_say_nothing(model: keras.Model) -> None:
     np.testing.assert_allclose(brighter, mean_evidence(model, picture()), atol=1e-7)
 
 
+def test_luma_is_compared_along_rows_columns_and_both_diagonals(model: keras.Model) -> None:
+    differences = keras.Model(model.input, model.get_layer("differences_1").output)
+    down, right = np.mgrid[:48, :48]
+    found = []
+    for wave in (right, down, right - down, right + down):  # the same along columns, rows, and either diagonal
+        image = np.repeat(100 + 50 * np.sin(wave)[..., None], 3, axis=-1)
+        found.append(np.flatnonzero(np.abs(differences(image[None])).max(axis=(0, 1, 2))[:12] < 0.01))
+    assert [len(still) for still in found] == [3, 3, 3, 3]
+    assert sorted(np.concatenate(found)) == list(range(12))
+
+
 def test_only_the_weights_of_patterns_are_learnt(model: keras.Model) -> None:
     learnt = {weight.path.split("/")[0] for weight in model.trainable_weights}
     assert learnt == {name for name in (layer.name for layer in model.layers) if name.startswith("weight_")} | {"logit"}
-    patterns = 18 * 2 * 2 * (70 + 169)  # channels, axes, scales
-    assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == patterns + 144 + 1
+    patterns = 24 * 2 * 2 * (70 + 169)  # differences, windows, scales
+    assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == patterns + 192 + 1
 
 
 def test_residuals_of_a_front_end_are_searched_beside_the_picture() -> None:
     settings = compose(["model=rich", "model.front_end=npr", "model.beside_rgb=true"]).model
-    assert network.build(settings, 48).get_layer("avg_pool").output.shape == (None, 288)
+    assert network.build(settings, 48).get_layer("avg_pool").output.shape == (None, 384)

@@ -194,7 +194,10 @@ def _networks(model: "keras.Model") -> list["keras.Model"]:
 
 
 def _bottlenecks(model: "keras.Model") -> list["keras.Layer"]:
-    """Return the layers, in their order, whose output is all that later layers get from them and those before."""
+    """Return the layers, in their order, whose output is all that later layers get from them and those before.
+
+    Layers whose output the logit has no gradient at are left out.
+    """
     from keras import layers, tree
 
     place = {id(layer.output): number for number, layer in enumerate(model.layers)}
@@ -202,6 +205,8 @@ def _bottlenecks(model: "keras.Model") -> list["keras.Layer"]:
     for number, layer in reversed(list(enumerate(model.layers))):
         if earliest >= number:
             found.append(layer)
+        if isinstance(layer, layers.Embedding):  # looks numbers up, so that the logit has no gradient before it
+            break
         if not isinstance(layer, layers.InputLayer):
             earliest = min(earliest, *(place[id(tensor)] for tensor in tree.flatten(layer.input)))
     return found[::-1]

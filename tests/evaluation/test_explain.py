@@ -215,10 +215,11 @@ def test_any_number_of_images_from_memory_or_disk_gives_the_same(tmp_path: Path)
     np.testing.assert_allclose(maps[[0, 63, 64, 129]], alone, atol=1e-5)
 
 
-def test_xception_is_explained() -> None:
+@pytest.mark.parametrize(("name", "size"), [("xception", 71), ("rich", 32)])
+def test_a_deep_network_is_explained_and_one_that_looks_things_up(name: str, size: int) -> None:
     keras.utils.set_random_seed(0)
-    maps = explainer(network.build(compose(["model=xception"]).model, 71))(pictures(2, 71), np.array([True, False]))
-    assert maps.shape == (2, 71, 71)
+    maps = explainer(network.build(compose([f"model={name}"]).model, size))(pictures(2, size), np.array([True, False]))
+    assert maps.shape == (2, size, size)
     assert np.isfinite(maps).all()
     assert maps.max() == 1
 
@@ -235,7 +236,13 @@ def test_a_loaded_detector_is_explained_like_the_model_it_was_made_of(tmp_path: 
 
 @pytest.mark.parametrize(
     ("name", "size", "layer"),
-    [("cnn", 128, "pool_2"), ("cnn", 64, "conv_2"), ("cnn_bn", 64, "relu_2_2"), ("meso4", 128, "bn_3")],
+    [
+        ("cnn", 128, "pool_2"),
+        ("cnn", 64, "conv_2"),
+        ("cnn_bn", 64, "relu_2_2"),
+        ("meso4", 128, "bn_3"),
+        ("rich", 32, "evidence"),
+    ],
 )
 def test_the_last_layer_of_at_least_24_cells_a_side_is_explained(name: str, size: int, layer: str) -> None:
     assert feature_layer(network.build(compose([f"model={name}"]).model, size)).name == layer

@@ -25,5 +25,9 @@ class TrackingError(DeepfakeError):
     """A run, a version or a tracking store that is not there or not as expected."""
 
 
+class StoreLostError(TrackingError):
+    """A tracking store that does not answer."""
+
+
 class JobError(DeepfakeError):
     """A job of a sweep failed; the sweep itself names it."""

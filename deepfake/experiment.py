@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepfake import members, registry, tracking
+from deepfake import members, orphans, outbox, registry, tracking
 from deepfake.config import Config, Ensemble, folder_like, recorded
 from deepfake.console import findings, metrics_table, number, out, sets_table, table
 from deepfake.data import faces
 from deepfake.data.audit import Audit, audit
 from deepfake.data.dataset import Data, Split, by_name, load, load_test
 from deepfake.detector import Card, Detector, write
-from deepfake.errors import ConfigError, DataError, ModelError
+from deepfake.errors import ConfigError, DataError, ModelError, TrackingError
 from deepfake.evaluation.assessment import Assessment, assess, conclusions, for_card, for_record
 from deepfake.evaluation.bootstrap import FEWEST, Difference, paired_bootstrap
 from deepfake.model_card import MODEL_CARD_FILE, model_card
@@ -112,6 +112,42 @@ def ensemble(which: Sequence[str]) -> float:
     return outcome.assessed.metrics["Validation"]["auc"]
 
 
+def sync() -> int:
+    """Send what runs recorded while their tracking store did not answer, and register their models.
+
+    Returns:
+        How many runs are left that could not be sent.
+
+    Raises:
+        TrackingError: If the store does not answer.
+    """
+    connected, left = tracking.client(), 0
+    for run_id in outbox.waiting():
+        if orphans.is_alive(tracking.find(connected, run_id)):
+            out.print(f"Run {run_id[:8]} is still going on, and sends what it has itself")
+            left += 1
+            continue
+        with outbox.telling(tracking.uri()):
+            _send(tracking.Run(connected, run_id))
+    return left
+
+
+def _send(record: tracking.Run) -> None:
+    if not record.outbox.send():
+        raise TrackingError(f"the tracking store {tracking.uri()} does not take what run {record.id} recorded")
+    told = "all is sent"
+    if record.outbox.awaits_registration:
+        config = tracking.config_of(record.id)
+        data = load(config.dataset)
+        scores = Detector.load(registry.fetch(f"runs:/{record.id}/{registry.ARTIFACT}")).score(
+            data.splits["Validation"].images
+        )
+        registered = _register(config, data, record, scores)
+        told += f", registered as {config.tracking.model_name} version {registered.version}, {registered.alias}"
+        record.outbox.clear()
+    out.print(f"Run {record.id[:8]}: {told}")
+
+
 def _prepare(config: Config) -> _Subject:
     data = load(config.dataset)
     also = {name: other.splits["Test"] for name, other in by_name(_others(config)).items()}
@@ -136,7 +172,7 @@ def _conclude(subject: _Subject, model: "keras.Model", record: tracking.Run) -> 
         _write_report(folder, subject, assessed, model)
         record.log_artifacts(folder)
     record.tag(threshold=f"{assessed.threshold:.6f}")
-    return _Outcome(card, assessed, _register(config, data, record.id, assessed.scores["Validation"]))
+    return _Outcome(card, assessed, _register(config, data, record, assessed.scores["Validation"]))
 
 
 def _others(config: Config) -> list[Data]:
@@ -270,11 +306,18 @@ def _record_training(config: Config, data: Data, trained: "Trained", record: tra
         record.log_artifacts(Path(scratch))
 
 
-def _register(config: Config, data: Data, run_id: str, scores: np.ndarray) -> registry.Registered | None:
+def _register(config: Config, data: Data, record: tracking.Run, scores: np.ndarray) -> registry.Registered | None:
     if not config.tracking.register:
         return None
     compare = _against(data.root, data.splits["Validation"], scores)
-    return registry.register(run_id, config.tracking.model_name, config.tracking.promote_at, compare)
+    try:
+        if record.outbox.send():
+            return registry.register(record.id, config.tracking.model_name, config.tracking.promote_at, compare)
+    except Exception as error:
+        if not outbox.is_lost(error):
+            raise
+    record.outbox.put_registration()
+    return None
 
 
 def _against(root: Path, split: Split, scores: np.ndarray) -> Callable[[Detector], Difference]:
@@ -301,6 +344,10 @@ def _summarise(config: Config, made: str, outcome: _Outcome) -> None:
     if registered:
         version = f"[bold]{config.tracking.model_name} version {registered.version}[/bold]"
         out.print(f"Registered as {version}, {registered.alias}: {registered.reason}")
+    if left := outbox.waiting():
+        out.print(
+            f"[bold]{tracking.uri()} did not take all of {len(left)} runs: python -m deepfake sync[/bold] sends it"
+        )
 
 
 def _suggest() -> None:

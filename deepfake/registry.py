@@ -50,6 +50,8 @@ class Version:
 def register(run_id: str, model_name: str, promote_at: float, compare: Callable[[Detector], Difference]) -> Registered:
     """Make a run's detector a version; it becomes champion if it is surely enough better than the champion.
 
+    What was begun before an interruption is completed, not done again.
+
     Args:
         run_id: A run that holds a detector.
         model_name: Name in the registry.
@@ -67,9 +69,15 @@ def register(run_id: str, model_name: str, promote_at: float, compare: Callable[
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    version = client.create_model_version(model_name, f"runs:/{run_id}/{ARTIFACT}", run_id).version
-    alias, reason = _compare(client, model_name, promote_at, compare)
-    client.set_registered_model_alias(model_name, alias, version)
+    with tracking.lock("registry"):  # who is compared with the champion is compared with the one there is
+        earlier = client.search_model_versions(f"name = '{model_name}' and run_id = '{run_id}'")
+        for given, number in client.get_registered_model(model_name).aliases.items():
+            if earlier and str(number) == str(earlier[0].version):
+                return Registered(str(number), given, "before the interruption")
+        alias, reason = _compare(client, model_name, promote_at, compare)
+        source = f"runs:/{run_id}/{ARTIFACT}"
+        version = earlier[0].version if earlier else client.create_model_version(model_name, source, run_id).version
+        client.set_registered_model_alias(model_name, alias, version)
     return Registered(str(version), alias, reason)
 
 
@@ -204,7 +212,7 @@ def _best(client: "MlflowClient", metric: str) -> str:
         with suppress(ModelError):
             _folder(client, row["run_id"])
             return row["run_id"]
-    raise ModelError(f"{BEST}{metric}: the files of every run that has it are gone; was mlruns/ moved or cleaned?")
+    raise ModelError(f"{BEST}{metric}: the files of every run that has it are gone; was mlruns/ cleaned?")
 
 
 def _find_version(client: "MlflowClient", which: str, model_name: str) -> "ModelVersion":
@@ -244,6 +252,8 @@ def _folder(client: "MlflowClient", run_id: str) -> Path:
     place = urlparse(tracking.find(client, run_id).info.artifact_uri)
     if place.scheme in ("", "file"):
         folder = Path(url2pathname(place.path), ARTIFACT)
+        for before in tracking.elsewhere([folder.parents[2]]):
+            raise ModelError(f"run {run_id}: mlruns/ was moved or copied from {before.parent}: {tracking.RELOCATE}")
     else:
         folder = home() / "mlruns" / "downloads" / run_id / ARTIFACT
         if not folder.is_dir():
@@ -255,5 +265,7 @@ def _folder(client: "MlflowClient", run_id: str) -> Path:
                 raise ModelError(f"run {run_id}: its model cannot be fetched ({str(error).splitlines()[0]})") from None
     for name in (MODEL_FILE, CARD_FILE):
         if not (folder / name).is_file():
-            raise ModelError(f"run {run_id}: {name} is not in {folder}; was mlruns/ moved or cleaned?")
+            raise ModelError(
+                f"run {run_id}: {name} is not in {folder}; was mlruns/ cleaned? If moved, {tracking.RELOCATE}"
+            )
     return folder

@@ -1,5 +1,6 @@
 """Everything MLflow about a run: where the store is, how a run begins and ends, and what it records."""
 
+import errno
 import getpass
 import hashlib
 import json
@@ -15,7 +16,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from deepfake import orphans, outbox
 from deepfake.config import PROJECT, Config, Ensemble, from_yaml, home, recorded, result_hash, to_yaml
 from deepfake.data.dataset import Data
 from deepfake.errors import ConfigError, DataError, TrackingError
@@ -37,12 +39,20 @@ SWEEP, JOB = "DEEPFAKE_SWEEP", "DEEPFAKE_JOB"
 PARENT, JOB_NUMBER, OVERRIDE = "mlflow.parentRunId", "sweep.job", "override."  # tags of a job's run
 VARIED = "sweep.varied"  # tag of a sweep's run: the overrides in which its jobs differ
 CODE = ("data", "augmentation", "models", "training", "evaluation", "experiment.py")  # what a result comes from
+ARTIFACTS = "artifacts"  # in mlruns/, of this project's own database
+RELOCATE = "`python -m deepfake relocate` mends it"
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 PACKAGES = ("tensorflow", "keras", "numpy", "mlflow", "opencv-python-headless", "pillow")
 
 
 def uri() -> str:
     """Return the tracking store: `MLFLOW_TRACKING_URI`, or this project's own database."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home()}/mlruns/mlflow.db"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{database()}"
+
+
+def database() -> Path:
+    """Return the path of this project's own database, used or not."""
+    return home() / "mlruns" / "mlflow.db"
 
 
 def client() -> "MlflowClient":
@@ -57,19 +67,16 @@ def client() -> "MlflowClient":
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # for two small files
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # some seconds, not its seven in four minutes
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     import mlflow
 
-    for chatty in ("mlflow.store.db.utils", "mlflow.store.model_registry.abstract_store"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)  # "Creating initial database tables", "Waiting up to ..."
-    with _lock():
+    for chatty in ("mlflow.store.db.utils", "mlflow.store.model_registry.abstract_store", "urllib3.connectionpool"):
+        # "Creating initial database tables", "Waiting up to ...", "Retrying", tracebacks of what is told in a line here
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)
+    with lock(), outbox.telling(uri()):
         connected = mlflow.MlflowClient(uri())  # not set_tracking_uri, which writes to the environment
-        try:
-            connected.search_experiments(max_results=1)  # the first touch runs the database's migrations
-        except mlflow.MlflowException as error:
-            reason = textwrap.shorten(str(error), 160)
-            raise TrackingError(
-                f"the tracking store {uri()} cannot be used, is its server running? ({reason})"
-            ) from None
+        connected.search_experiments(max_results=1)  # the first touch runs the database's migrations
     return connected
 
 
@@ -115,12 +122,17 @@ def resumed_config(run_id: str) -> Config:
 
 
 def config_of(run_id: str) -> Config:
-    """Return the settings of a run; raise `ConfigError` if they do not fit the schema of this version."""
+    """Return the settings of a run; raise an error if they are not there, or do not fit the schema of this version."""
     import mlflow
 
-    path = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/config.yaml", tracking_uri=uri())
     try:
-        return from_yaml(Path(path).read_text())
+        path = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/config.yaml", tracking_uri=uri())
+        return from_yaml(Path(path).read_text(encoding="utf-8"))
+    except (mlflow.MlflowException, OSError) as error:
+        reason = textwrap.shorten(str(error), 160)
+        raise TrackingError(
+            f"run {run_id[:8]} has no settings: killed as it began, or mlruns/ was moved? Then {RELOCATE} ({reason})"
+        ) from None
     except ConfigError as error:
         raise ConfigError(f"run {run_id[:8]} was made by another version of this project: {error}") from None
 
@@ -175,7 +187,7 @@ class Run:
     def __init__(self, connected: "MlflowClient", run_id: str) -> None:
         self.id = run_id
         self.checkpoint = checkpoint(run_id)
-        self.client = connected
+        self.outbox = outbox.Outbox(connected, run_id)
         self._logged = {metric.step for metric in connected.get_metric_history(run_id, "epoch/loss")}
 
     def log_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
@@ -189,18 +201,19 @@ class Run:
 
     def log_artifacts(self, folder: Path, place: str | None = None) -> None:
         """Keep a folder's files, below `place` among the run's artifacts."""
-        self.client.log_artifacts(self.id, str(folder), place)
+        self.outbox.put_files(folder, place)
 
     def tag(self, **tags: str) -> None:
         """Set tags."""
-        for name, value in tags.items():
-            self.client.set_tag(self.id, name, value)
+        self.outbox.put(tags=tags)
+
+    def end(self, status: str) -> None:
+        """Record how the run ended: FINISHED, FAILED or KILLED."""
+        self.outbox.put(status=status, ms=_now())
 
     def _log(self, metrics: dict[str, float], step: int) -> None:
-        from mlflow.entities import Metric
-
-        now = int(time.time() * 1000)
-        self.client.log_batch(self.id, metrics=[Metric(name, value, now, step) for name, value in metrics.items()])
+        now = _now()
+        self.outbox.put(metrics=[[name, value, now, step] for name, value in metrics.items()])
 
 
 @contextmanager
@@ -212,21 +225,29 @@ def run(config: Config, data: Data) -> Iterator[Run]:
         data: Its data.
 
     Yields:
-        The run.
+        The run. What it records while the store does not answer is kept, and sent later.
 
     Raises:
         DataError: If a resumed run's data are no longer what they were.
+        TrackingError: If the store does not answer as the run begins, or the disk is full.
     """
     connected = client()
-    run_id = _reopen(connected, config.resume, data) if config.resume else _begin(connected, config, data)
+    with outbox.telling(uri()):
+        orphans.end(connected)
+        run_id = _reopen(connected, config.resume, data) if config.resume else _begin(connected, config, data)
+        record = Run(connected, run_id)
     with interruptible():
         try:
-            yield Run(connected, run_id)
+            yield record
         except BaseException as error:
-            status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
-            connected.set_terminated(run_id, status)
+            with suppress(OSError):  # of a full disk; the next start ends the run
+                record.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            if isinstance(error, OSError) and error.errno in _DISK:
+                what = error.filename or "a file"
+                cure = f"free some space, then: python run.py resume={run_id}"
+                raise TrackingError(f"{what} cannot be written ({error.strerror}): {cure}") from None
             raise
-        connected.set_terminated(run_id, "FINISHED")
+        record.end("FINISHED")
 
 
 def _begin(connected: "MlflowClient", config: Config, data: Data) -> str:
@@ -235,7 +256,8 @@ def _begin(connected: "MlflowClient", config: Config, data: Data) -> str:
     place = _sweep_tags(connected)
     ours = [f"{key.removeprefix(OVERRIDE)}={value}" for key, value in place.items() if key.startswith(OVERRIDE)]
     name = " ".join(ours) or _name(config, data)
-    run_id = connected.create_run(experiment_id(connected, config.tracking.experiment), run_name=name).info.run_id
+    experiment = experiment_id(connected, config.tracking.experiment)
+    run_id = connected.create_run(experiment, tags=orphans.hold(), run_name=name).info.run_id
     params = [Param(key, str(value)) for key, value in recorded(config).items()]
     connected.log_batch(run_id, params=params, tags=as_tags(_tags(config, data) | place))
     connected.log_text(run_id, to_yaml(config), "config.yaml")
@@ -250,14 +272,20 @@ def _name(config: Config, data: Data) -> str:
 
 
 def _reopen(connected: "MlflowClient", run_id: str, data: Data) -> str:
-    before = find(connected, run_id).data.tags.get("data.fingerprint")
+    earlier = find(connected, run_id)
+    if earlier.info.status == "RUNNING" and orphans.is_alive(earlier):
+        raise TrackingError(f"resume={run_id}: that run is still going on, as process {earlier.data.tags.get('pid')}")
+    before = earlier.data.tags.get("data.fingerprint")
     if before != data.fingerprint:
         raise DataError(
             f"resume={run_id}: the images in {data.root} are not those the run began with "
             f"(fingerprint {data.fingerprint[:8]}, then {str(before)[:8]}); start a new run"
         )
+    if not outbox.Outbox(connected, run_id).send():
+        raise TrackingError(f"the tracking store {uri()} does not take what run {run_id} recorded before")
+    ours = {"pid": str(os.getpid())} | orphans.hold() | _sweep_tags(connected)
+    connected.log_batch(run_id, tags=as_tags(ours))
     connected.update_run(run_id, status="RUNNING")
-    connected.log_batch(run_id, tags=as_tags(_sweep_tags(connected)))
     return run_id
 
 
@@ -267,14 +295,25 @@ def experiment_id(connected: "MlflowClient", name: str) -> str:
     Raises:
         TrackingError: If it was deleted.
     """
-    with _lock():
+    with lock():
         experiment = connected.get_experiment_by_name(name)
         if experiment is None:
             local = uri().startswith("sqlite:")
-            return connected.create_experiment(name, str(home() / "mlruns" / "artifacts") if local else None)
+            return connected.create_experiment(name, str(home() / "mlruns" / ARTIFACTS) if local else None)
     if experiment.lifecycle_stage == "deleted":
         raise TrackingError(f"tracking.experiment={name} was deleted: restore it in MLflow, or choose another name")
+    for place in elsewhere([experiment.artifact_location]):
+        raise TrackingError(f"mlruns/ was moved or copied from {place.parent}: {RELOCATE}")
     return experiment.experiment_id
+
+
+def elsewhere(locations: Sequence[str | Path]) -> list[Path]:
+    """Return those places of artifacts of this project's own database that are another `mlruns/` than its own."""
+    if uri() != f"sqlite:///{database()}":
+        return []
+    ours = home() / "mlruns" / ARTIFACTS
+    places = {Path(location) for location in locations}
+    return sorted(place for place in places if place.parts[-2:] == ours.parts[-2:] and place != ours)
 
 
 def _tags(config: Config, data: Data) -> dict[str, str]:
@@ -293,7 +332,7 @@ def origin() -> dict[str, str]:
         "mlflow.user": _user(),
         "mlflow.source.name": Path(sys.argv[0]).name,
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "host": platform.node(),
+        orphans.HOST: platform.node(),
         "pid": str(os.getpid()),
         "python": platform.python_version(),
         **({"mlflow.source.git.commit": commit, "git.dirty": str(bool(dirty)).lower()} if commit else {}),
@@ -351,6 +390,10 @@ def _dataset_inputs(config: Config, data: Data) -> list[Any]:
     ]
 
 
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
 def _user() -> str:
     try:
         return getpass.getuser()
@@ -367,10 +410,11 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def _lock() -> FileLock:
+def lock(name: str = "") -> FileLock:
+    """Return a lock among the processes that share this home."""
     folder = home() / "mlruns"
     folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / ".lock")
+    return FileLock(folder / f"{name}.lock")
 
 
 @contextmanager

@@ -110,7 +110,7 @@ def serve() -> Callable[..., AbstractContextManager[None]]:
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         process = subprocess.Popen([sys.executable, "-m", *arguments], cwd=folder, start_new_session=True, **quiet)
         try:
-            deadline = time.monotonic() + 90
+            deadline = time.monotonic() + 180
             while not _answers(health):
                 assert time.monotonic() < deadline, f"{health} does not answer"
                 time.sleep(0.5)

@@ -175,7 +175,7 @@ def test_what_cannot_be_averaged_is_told_in_a_line(shown: str) -> None:
         (["1", ENSEMBLE], TrackingError, f"is an ensemble itself: name its members, {first[:8]} {second[:8]}"),
         (["1", "nobody"], TrackingError, "no version, alias or run nobody"),
         (["1", copied("2", status="FAILED")], TrackingError, "is failed: an ensemble is made of finished runs"),
-        (["1", lost], ModelError, "was mlruns/ moved or cleaned"),
+        (["1", lost], ModelError, "was mlruns/ cleaned"),
         (["1", copied("2", data=data)], TrackingError, r"their images \(data.fingerprint\) differ, \w{8} and f00d"),
         (["1", copied("2", resize="crop")], TrackingError, "their dataset.resize differ, squash and crop"),
         (["1", copied("2", class_names=["A", "B"])], TrackingError, r"class_names differ, \['Real', 'Fake'\] and"),

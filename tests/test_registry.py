@@ -31,12 +31,24 @@ def better(probability: float) -> Callable[[Detector], Difference]:
     return lambda champion: Difference(0.01, -0.02, 0.04, probability)
 
 
+def another(run_id: str, metrics: dict[str, float] | None = None, status: str = "FINISHED") -> str:
+    """A run beside the first, with the same detector and other numbers, that was not registered."""
+    client = tracking.client()
+    experiment_id = client.get_run(run_id).info.experiment_id
+    other = client.create_run(experiment_id).info.run_id
+    client.log_artifacts(other, str(registry.fetch(run_id)), registry.ARTIFACT)
+    for name, value in (metrics or {}).items():
+        client.log_metric(other, name, value)
+    client.set_terminated(other, status)
+    return other
+
+
 def test_the_first_version_is_champion(run_id: str) -> None:
     assert (alias("champion"), alias("challenger")) == ("1", None)
 
 
 def test_a_better_one_becomes_champion(run_id: str) -> None:
-    registered = registry.register(run_id, NAME, 0.9, better(0.93))
+    registered = registry.register(another(run_id), NAME, 0.9, better(0.93))
     assert (registered.version, registered.alias) == ("2", "champion")
     assert "validation AUC +0.0100 against the champion, version 1" in registered.reason
     assert "better with probability 0.93, 0.9 is asked" in registered.reason
@@ -45,7 +57,7 @@ def test_a_better_one_becomes_champion(run_id: str) -> None:
 
 @pytest.mark.parametrize("probability", [0.9, 0.2])
 def test_one_that_may_be_better_by_luck_alone_becomes_challenger(run_id: str, probability: float) -> None:
-    assert registry.register(run_id, NAME, 0.9, better(probability)).alias == "challenger"
+    assert registry.register(another(run_id), NAME, 0.9, better(probability)).alias == "challenger"
     assert (alias("champion"), alias("challenger")) == ("1", "2")
 
 
@@ -57,16 +69,27 @@ def test_the_champion_is_scored_on_the_new_runs_images(
     assert {alias("champion"), alias("challenger")} in ({"1", "2"}, {"2", None})
 
 
+def test_a_run_is_registered_once_whenever_it_was_interrupted(run_id: str) -> None:
+    """Killed between its version and that version's alias, or after both, it is resumed."""
+    killed, client = another(run_id), tracking.client()
+    client.create_model_version(NAME, f"runs:/{killed}/model", killed)
+    assert registry.register(killed, NAME, 0.9, better(0.2)).version == "2"
+    assert registry.register(killed, NAME, 0.9, better(0.95)).alias == "challenger"
+    assert [version.number for version in registry.versions()] == ["2", "1"]
+    assert (alias("champion"), alias("challenger")) == ("1", "2")
+
+
 def test_a_champion_whose_files_are_gone_is_not_replaced_in_silence(run_id: str) -> None:
+    challenger = another(run_id)
     shutil.rmtree(registry.fetch("champion"))
-    registered = registry.register(run_id, NAME, 0.9, better(1.0))
+    registered = registry.register(challenger, NAME, 0.9, better(1.0))
     assert registered.alias == "challenger"
     assert "cannot be compared" in registered.reason
     assert "promote" in registered.reason
 
 
 def test_promote_by_hand(run_id: str) -> None:
-    registry.register(run_id, NAME, 0.9, better(0.1))
+    registry.register(another(run_id), NAME, 0.9, better(0.1))
     assert registry.promote("2") == "2"
     assert (alias("champion"), alias("challenger")) == ("2", "1")
     assert registry.promote("challenger") == "1"
@@ -94,18 +117,6 @@ def test_every_name_finds_the_same_folder(run_id: str) -> None:
     assert len({registry.fetch(name) for name in names}) == 1
     folder = registry.fetch("champion")
     assert registry.fetch(str(folder)) == folder
-
-
-def another(run_id: str, metrics: dict[str, float], status: str = "FINISHED") -> str:
-    """A run beside the first, with the same detector and other numbers, that was not registered."""
-    client = tracking.client()
-    experiment_id = client.get_run(run_id).info.experiment_id
-    other = client.create_run(experiment_id).info.run_id
-    client.log_artifacts(other, str(registry.fetch(run_id)), registry.ARTIFACT)
-    for name, value in metrics.items():
-        client.log_metric(other, name, value)
-    client.set_terminated(other, status)
-    return other
 
 
 def found(which: str) -> str:
@@ -154,7 +165,7 @@ def test_no_model_yet(home: Path) -> None:
 
 def test_lost_files_are_noticed(run_id: str) -> None:
     shutil.rmtree(registry.fetch("champion"))
-    with pytest.raises(ModelError, match="was mlruns/ moved or cleaned"):
+    with pytest.raises(ModelError, match="was mlruns/ cleaned"):
         registry.fetch("champion")
 
 

@@ -1,14 +1,13 @@
-"""The commands of `python -m deepfake`, a module for each kind: runs, models, predictions, Spaces, data sets."""
+"""The commands of `python -m deepfake`, a module for each kind of thing they are about."""
 
 import os
 import sys
-from typing import Annotated
 
 import typer
 
-from deepfake.cli import datasets, models, predict, runs, space
+from deepfake.cli import datasets, models, predict, runs, space, store
 from deepfake.config import home
-from deepfake.console import complain, out
+from deepfake.console import complain
 from deepfake.errors import DeepfakeError
 
 app = typer.Typer(
@@ -26,6 +25,9 @@ app.command()(models.export)
 app.command()(space.deploy)
 app.command()(datasets.audit)
 app.add_typer(datasets.cache, name="cache")
+app.command()(store.ui)
+app.command()(store.sync)
+app.command()(store.relocate)
 
 
 def main() -> None:
@@ -36,17 +38,3 @@ def main() -> None:
     except DeepfakeError as error:
         complain(error)
         sys.exit(1)
-
-
-@app.command()
-def ui(port: Annotated[int, typer.Option(help="Port of the page.")] = 5000) -> None:
-    """Open MLflow's page on every run and model."""
-    from deepfake import tracking
-
-    if not tracking.uri().startswith("sqlite:"):
-        out.print(f"The tracking server has its own page: {tracking.uri()}")
-        return
-    tracking.client()  # makes the database if this is the first command ever
-    out.print(f"MLflow on http://127.0.0.1:{port}  (Ctrl-C ends it)")
-    command = ["mlflow", "ui", "--backend-store-uri", tracking.uri(), "--port", str(port), "--workers", "1"]
-    os.execv(sys.executable, [sys.executable, "-m", *command])

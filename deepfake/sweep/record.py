@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import platform
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -75,7 +74,7 @@ def _prepare(hydra: Any) -> None:
 @contextmanager
 def concluded() -> Iterator[None]:
     """Whatever way the sweep that begins inside ends, conclude its run: FINISHED, FAILED or KILLED."""
-    from deepfake import tracking
+    from deepfake import outbox, tracking
 
     outer, status = os.environ.get(tracking.SWEEP), "FINISHED"
     try:
@@ -90,7 +89,8 @@ def concluded() -> Iterator[None]:
     finally:
         sweep = os.environ.get(tracking.SWEEP)
         if sweep and sweep != outer:  # it began in here; the others are jobs of one
-            conclude(sweep, status)
+            with outbox.telling(tracking.uri()):
+                conclude(sweep, status)
 
 
 def begin(planned: "Plan", overrides: Sequence[str]) -> None:
@@ -100,7 +100,7 @@ def begin(planned: "Plan", overrides: Sequence[str]) -> None:
         planned: The sweep.
         overrides: All that makes it this sweep and no other.
     """
-    from deepfake import tracking
+    from deepfake import orphans, tracking
 
     settings = planned.jobs[0].config
     what = sorted(override for override in overrides if not override.startswith("sweep."))
@@ -109,17 +109,18 @@ def begin(planned: "Plan", overrides: Sequence[str]) -> None:
     tags = tracking.origin() | {KEY: key, tracking.VARIED: json.dumps(planned.varied), "sweep.jobs": str(jobs)}
     connected = tracking.client()
     experiment = tracking.experiment_id(connected, settings.tracking.experiment)
+    orphans.end(connected)
     earlier = _earlier(connected, experiment, key) if settings.sweep.skip_finished else None
     if earlier:
         run_id = earlier.info.run_id
         for tag in earlier.data.tags:
             if tag.startswith((FOUND, FAILED)):
                 connected.delete_tag(run_id, tag)
+        connected.log_batch(run_id, tags=tracking.as_tags(tags | orphans.hold()))
         connected.update_run(run_id, status="RUNNING")
     else:
         name = "sweep over " + ", ".join(planned.varied) if planned.varied else "sweep"
-        run_id = connected.create_run(experiment, run_name=name).info.run_id
-    connected.log_batch(run_id, tags=tracking.as_tags(tags))
+        run_id = connected.create_run(experiment, tags=tags | orphans.hold(), run_name=name).info.run_id
     os.environ[tracking.SWEEP] = run_id
     importable = [str(PROJECT), str(PLUGINS), os.environ.get("PYTHONPATH")]  # by the workers of any launcher
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, importable))
@@ -130,20 +131,7 @@ def begin(planned: "Plan", overrides: Sequence[str]) -> None:
 def _earlier(connected: "MlflowClient", experiment: str, key: str) -> "MlflowRun | None":
     """Find the last run of the same sweep, unless it is still going on."""
     last = connected.search_runs([experiment], f"tags.`{KEY}` = '{key}'", max_results=1)
-    return next((run for run in last if run.info.status != "RUNNING" or _is_orphan(run)), None)
-
-
-def _is_orphan(run: "MlflowRun") -> bool:
-    """Say whether the process of a run that never recorded its end is gone; on another machine nobody can tell."""
-    if run.data.tags.get("host") != platform.node():
-        return False
-    try:
-        os.kill(int(run.data.tags["pid"]), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    return False
+    return next((run for run in last if run.info.status != "RUNNING"), None)
 
 
 def add_found(number: int, run_id: str, overrides: Sequence[str]) -> None:

@@ -97,9 +97,9 @@ def test_a_sweep_that_is_going_on_is_left_alone(sweep: Callable, client: MlflowC
     assert sweep("seed=1,2") != parent
 
 
-def test_a_sweep_whose_process_is_gone_is_taken_up_again(sweep: Callable, client: MlflowClient) -> None:
+def test_a_sweep_whose_process_is_gone_is_taken_up_again(sweep: Callable, client: MlflowClient, home: Path) -> None:
     parent = sweep("seed=1,2")
-    client.set_tag(parent, "pid", "999999999")  # larger than any
+    client.set_tag(parent, "lock", str(home / "mlruns" / "locks" / "free.lock"))
     assert sweep("seed=1,2") == parent
 
 

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deepfake.errors import DeepfakeError
 
@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 SESSIONS = 500  # visitors of whom Gradio keeps what they were shown last
 
 
-def serve(models: "Models", **where) -> tuple["gr.Blocks", str]:
+def serve(models: "Models", **where: Any) -> tuple["gr.Blocks", str]:
     """Open the page.
 
     Args:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -22,7 +22,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
@@ -40,7 +40,10 @@ CONF = PROJECT / "conf"
 SPLITS = ("Train", "Validation", "Test")
 LAUNCHERS = {"ray": "hydra-ray-launcher", "submitit_slurm": "hydra-submitit-launcher"}  # no requirement: few need them
 
-strict = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
+if TYPE_CHECKING:
+    from dataclasses import dataclass as strict  # all that a type checker needs to know of it
+else:
+    strict = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -350,10 +353,12 @@ class Adam(OptimizerBase):
 
 
 @strict
-class AdamW(Adam):
+class AdamW(OptimizerBase):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019), on kernels only."""
 
     name: Literal["adamw"]
+    beta_1: Annotated[float, Field(ge=0, lt=1)]
+    beta_2: Annotated[float, Field(ge=0, lt=1)]
     weight_decay: Annotated[float, Field(ge=0, le=10)]
 
 
@@ -502,6 +507,7 @@ def folder_like(root: str, like: Dataset) -> FolderDataset:
     """
     shared = {field.name: getattr(like, field.name) for field in fields(DatasetBase)}
     folder = compose(["dataset=folder", "dataset.root=."]).dataset
+    assert isinstance(folder, FolderDataset)  # as was asked for
     return replace(folder, root=root, **shared)
 
 
@@ -526,7 +532,7 @@ def parse(overrides: Sequence[str]) -> dict[str, Override]:
     return {override.get_key_element(): override for override in parsed}
 
 
-def validate(composed: DictConfig | dict[str, Any]) -> Config:
+def validate(composed: DictConfig | ListConfig | dict[str, Any]) -> Config:
     """Turn what Hydra composed into typed values.
 
     Args:
@@ -626,7 +632,7 @@ def result_hash(config: Config) -> str:
     Left out is what only says where things lie, how a sweep is run or what is shown; what the images are, the data
     set's fingerprint says.
     """
-    besides = ("resume", "sweep.", "tracking.experiment", "trainer.profile")
+    besides: tuple[str, ...] = ("resume", "sweep.", "tracking.experiment", "trainer.profile")
     besides += ("dataset.root", "dataset.cache_limit", "dataset.audit", "dataset.split_file")
     settings = {key: value for key, value in flatten(config).items() if not key.startswith(besides)}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
@@ -646,7 +652,7 @@ def complete_ray(launcher: DictConfig) -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # or Ray writes a token into the person's home
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # the lines of two jobs are alike, and are not one
-        init = {"address": "local", "include_dashboard": False}
+        init: dict[str, Any] = {"address": "local", "include_dashboard": False}
     else:
         init = {
             "object_store_memory": None,
@@ -711,7 +717,7 @@ def _explain_invalid(detail: Any) -> str:
         return f"{key}.name={detail['ctx']['tag']}: should be one of {detail['ctx']['expected_tags']}"
     message = detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
     given = detail["input"]
-    given = given if not is_dataclass(given) else asdict(given)["range"]
+    given = given.range if isinstance(given, Op) else given
     return f"{key}={'null' if given is None else given}: {message}"
 
 

@@ -33,14 +33,25 @@ def complain(error: DeepfakeError | str) -> None:
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table; columns of numbers and times are right-aligned, and neither they nor short ones are broken."""
     wide = len(columns) > 6  # such a table stands closer
-    look = {"title_justify": "left", "title_style": "bold", "header_style": "bold", "box": box.SIMPLE_HEAD}
-    grid = Table(title=title, collapse_padding=wide, pad_edge=not wide, **look)
+    grid = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        box=box.SIMPLE_HEAD,
+        collapse_padding=wide,
+        pad_edge=not wide,
+    )
     for number, column in enumerate(columns):
         cells = [row[number] for row in rows]
         numeric = bool(rows) and all(re.fullmatch(r"[-+±.:\d ]*|nan", cell) for cell in cells)
         whole = numeric or max(map(len, [column, *cells])) <= SHORT
-        overflow = "ellipsis" if whole else "fold"
-        grid.add_column(column, justify="right" if numeric else "left", overflow=overflow, no_wrap=whole)
+        grid.add_column(
+            column,
+            justify="right" if numeric else "left",
+            overflow="ellipsis" if whole else "fold",
+            no_wrap=whole,
+        )
     for row in rows:
         grid.add_row(*row)
     out.print(grid)

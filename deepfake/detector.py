@@ -5,7 +5,7 @@ This is all that the app and a Space need of the project: no Hydra, no MLflow.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -168,6 +168,9 @@ def write(folder: Path, model: "keras.Model", card: Card) -> Card:
     return card
 
 
+Measure = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
 class Detector:
     """A loaded model with its card.
 
@@ -181,7 +184,7 @@ class Detector:
         self.model = model
         self.card = card
         self._score = scorer(model, card.temperature)
-        self._measure = self._look_once
+        self._measure: Measure = self._look_once
 
     @classmethod
     def load(cls, source: str | Path) -> "Detector":

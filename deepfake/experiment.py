@@ -17,7 +17,7 @@ from deepfake.data import faces
 from deepfake.data.audit import Audit, audit
 from deepfake.data.dataset import Data, Split, by_name, load, load_test
 from deepfake.detector import Card, Detector, write
-from deepfake.errors import ConfigError, DataError, ModelError, TrackingError
+from deepfake.errors import ConfigError, DataError, ModelError, StoreLostError
 from deepfake.evaluation.assessment import Assessment, assess, conclusions, for_card, for_record
 from deepfake.evaluation.bootstrap import FEWEST, Difference, paired_bootstrap
 from deepfake.model_card import MODEL_CARD_FILE, model_card
@@ -134,7 +134,7 @@ def sync() -> int:
 
 def _send(record: tracking.Run) -> None:
     if not record.outbox.send():
-        raise TrackingError(f"the tracking store {tracking.uri()} does not take what run {record.id} recorded")
+        raise StoreLostError(f"the tracking store {tracking.uri()} does not take what run {record.id} recorded")
     told = "all is sent"
     if record.outbox.awaits_registration:
         config = tracking.config_of(record.id)
@@ -143,6 +143,8 @@ def _send(record: tracking.Run) -> None:
             data.splits["Validation"].images
         )
         registered = _register(config, data, record, scores)
+        if registered is None:
+            raise StoreLostError(f"the tracking store {tracking.uri()} does not take the model of run {record.id}")
         told += f", registered as {config.tracking.model_name} version {registered.version}, {registered.alias}"
         record.outbox.clear()
     out.print(f"Run {record.id[:8]}: {told}")

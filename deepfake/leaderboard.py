@@ -14,7 +14,7 @@ import re
 import statistics
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ UNDECIDING = ("seed", "tracking.", "evaluation.", "dataset.cache_limit", "datase
 LAST = "last"  # the sweep that began last
 _LOWEST_FIRST = ("loss", "eer", "ece", "ece_before", "seconds")  # ends of the names of what should be small
 _HIGHEST_FIRST = ("start", "runs")
-_OPERATORS = {
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq, "==": operator.eq, "!=": operator.ne,
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
@@ -282,6 +282,8 @@ def compare(a: Row, b: Row) -> Interval:
         TrackingError: If their images are not the same, or what they said of them is lost.
         ModelError: If the images are too few.
     """
+    import numpy as np
+
     from deepfake.evaluation.bootstrap import FEWEST, paired_bootstrap
 
     if a["fingerprint"] != b["fingerprint"] or not a["fingerprint"]:
@@ -299,7 +301,7 @@ def compare(a: Row, b: Row) -> Interval:
     drawn = "groups" if count < len(groups) else "images"
     if count < FEWEST or len(set(labels)) < 2:
         raise ModelError(f"{count} {drawn} of Test are too few for an interval")
-    found = paired_bootstrap(labels, scores_a, scores_b, groups)
+    found = paired_bootstrap(np.array(labels), np.array(scores_a), np.array(scores_b), groups)
     return Interval(found.value, found.low, found.high, len(groups), count, drawn)
 
 
@@ -338,7 +340,7 @@ def _versions(client: "MlflowClient") -> dict[str, tuple[str, str | None]]:
             aliases[model.name, str(version)].append(alias)
     found = [(v, " ".join(aliases[v.name, str(v.version)])) for v in client.search_model_versions()]
     found.sort(key=lambda pair: (bool(pair[1]), int(pair[0].version)))
-    return {version.run_id: (str(version.version), alias or None) for version, alias in found}
+    return {version.run_id: (str(version.version), alias or None) for version, alias in found if version.run_id}
 
 
 def _row(run: "MlflowRun", experiment: str, version: str | None, alias: str | None) -> Row:
@@ -372,7 +374,8 @@ def _near(name: str, known: set[str]) -> str:
         for form in {key, key.removesuffix(".name"), re.split(r"[./]", key)[-1]}:
             forms[form].append(key)
     near = dict.fromkeys(key for form in difflib.get_close_matches(name, forms, n=3, cutoff=0.8) for key in forms[form])
-    return f"; did you mean {_listed(near)}?" if near else "; `python -m deepfake runs --csv` has them all as columns"
+    meant = f"did you mean {_listed(list(near))}?"
+    return f"; {meant}" if near else "; `python -m deepfake runs --csv` has them all as columns"
 
 
 def _listed(names: Sequence[str]) -> str:

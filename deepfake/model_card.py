@@ -61,14 +61,16 @@ def model_card(card: Card, name: str) -> str:
 def _front_matter(card: Card, name: str) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
-    where = {"dataset_type": str(card.data["name"]), "dataset_name": str(card.data["name"]), "dataset_split": "test"}
+    data_name = str(card.data["name"])
+    where: dict[str, Any] = {"dataset_type": data_name, "dataset_name": data_name, "dataset_split": "test"}
     test = card.metrics["test"]
     results = [
         EvalResult(task_type="image-classification", metric_type=kind, metric_value=round(value, 4), **where)
         for key, kind in HUB.items()
         if (value := test.get(key)) is not None and not math.isnan(value)
     ]
-    licence = {"license": "mit"} if card.drawn else {"license": "other", "license_name": "see-licence-below"}
+    other = {"license": "other", "license_name": "see-licence-below"}
+    licence: dict[str, Any] = {"license": "mit"} if card.drawn else other
     return ModelCardData(
         **licence,
         library_name="keras",

@@ -97,7 +97,7 @@ def promote(which: str, model_name: str = MODEL_NAME) -> str:
     """
     client = tracking.client()
     version = _find_version(client, which, model_name)
-    Detector.load(_folder(client, version.run_id))
+    Detector.load(_folder(client, _maker(version)))
     before = _alias(client, model_name, CHAMPION)
     if before is not None and before.version != version.version:
         client.set_registered_model_alias(model_name, CHALLENGER, before.version)
@@ -151,7 +151,7 @@ def run_of(which: str, model_name: str = MODEL_NAME) -> str:
         return tracking.find(client, which.removeprefix("runs:/").partition("/")[0]).info.run_id
     if "/" in which or which.endswith(".h5"):
         raise ModelError(f"{which} is not there")
-    return _find_version(client, which, model_name).run_id
+    return _maker(_find_version(client, which, model_name))
 
 
 def versions(model_name: str = MODEL_NAME) -> list[Version]:
@@ -161,13 +161,15 @@ def versions(model_name: str = MODEL_NAME) -> list[Version]:
         model_name: Name in the registry.
 
     Returns:
-        The versions; none if nothing is registered by that name.
+        The versions that a run made; none if nothing is registered by that name.
     """
     client = tracking.client()
     found = client.search_model_versions(f"name = '{model_name}'")
     aliases = dict(client.get_registered_model(model_name).aliases) if found else {}
     listed = []
     for version in sorted(found, key=lambda version: -int(version.version)):
+        if not version.run_id:  # registered by hand
+            continue
         number = str(version.version)
         names = [alias for alias, pointed in sorted(aliases.items()) if str(pointed) == number]
         metrics = dict(client.get_run(version.run_id).data.metrics)
@@ -188,7 +190,7 @@ def _compare(
     if champion is None:
         return CHAMPION, "the first one"
     try:
-        found = compare(Detector.load(_folder(client, champion.run_id)))
+        found = compare(Detector.load(_folder(client, _maker(champion))))
     except DeepfakeError as error:
         hint = "promote this one by hand: python -m deepfake promote VERSION"
         return CHALLENGER, f"the champion, version {champion.version}, cannot be compared ({error}); {hint}"
@@ -234,6 +236,13 @@ def _find_version(client: "MlflowClient", which: str, model_name: str) -> "Model
     if not client.search_model_versions(f"name = '{model_name}'"):
         raise TrackingError(f"no model is registered as {model_name} yet: `python run.py` trains and registers one")
     raise TrackingError(f"{model_name} has no version, alias or run {which}: `python -m deepfake runs` lists them")
+
+
+def _maker(version: "ModelVersion") -> str:
+    """Return the id of the run that made a version; what was registered by hand need not have one."""
+    if not version.run_id:
+        raise TrackingError(f"{version.name} version {version.version} was made by no run: choose another version")
+    return version.run_id
 
 
 def _alias(client: "MlflowClient", model_name: str, alias: str) -> "ModelVersion | None":

@@ -93,7 +93,7 @@ def find(connected: "MlflowClient", run_id: str) -> "MlflowRun":
     Raises:
         TrackingError: If the store has no such run, or several.
     """
-    found = []
+    found: list[MlflowRun] = []
     if re.fullmatch(r"[0-9a-f]{6,32}", run_id):
         experiments = [experiment.experiment_id for experiment in connected.search_experiments()]
         found = connected.search_runs(experiments, f"attributes.run_id LIKE '{run_id}%'", max_results=2)

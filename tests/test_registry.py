@@ -177,3 +177,12 @@ def test_the_leaderboard_is_sorted_by_validation_auc(run_id: str, small: list[st
     assert {row["version"] for row in rows} == {"1", "2"}
     assert len([row for row in rows if row["alias"] == "champion"]) == 1
     assert leaderboard.rows("another experiment") == []
+
+
+def test_a_version_that_was_registered_by_hand_has_no_run_and_is_none_of_ours(run_id: str) -> None:
+    tracking.client().create_model_version(NAME, registry.fetch("champion").as_uri())
+    assert [version.number for version in registry.versions()] == ["1"]
+    assert leaderboard.rows()[0]["version"] == "1"
+    for use in (registry.fetch, registry.promote):
+        with pytest.raises(TrackingError, match="version 2 was made by no run"):
+            use("2")

@@ -84,7 +84,9 @@ def _elastic(inside: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     side = len(inside)
     field = cv2.GaussianBlur(rng.uniform(-1, 1, (side, side, 2)).astype(np.float32), (0, 0), ELASTIC_SIGMA)
     places = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).astype(np.float32)
-    return cv2.remap(inside, places + ELASTIC_ALPHA * field, None, cv2.INTER_LINEAR)
+    return cv2.remap(  # type: ignore[call-overload]  # the second map may be None
+        inside, places + ELASTIC_ALPHA * field, None, cv2.INTER_LINEAR
+    )
 
 
 def _soften(inside: np.ndarray, sigma: float) -> np.ndarray:

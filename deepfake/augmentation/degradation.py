@@ -64,7 +64,9 @@ def jpeg(image: np.ndarray, quality: float) -> np.ndarray:
     """
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
-    return cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
+    decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
+    assert decoded is not None  # which only another's file could be
+    return decoded
 
 
 def erase(image: np.ndarray, area: float, rng: np.random.Generator) -> np.ndarray:

@@ -26,7 +26,8 @@ def draw(op: Op | None, n: int, rng: np.random.Generator, otherwise: float) -> n
     """
     if op is None:
         return np.full(n, otherwise)
-    return np.where(rng.random(n) < op.prob, rng.uniform(*op.range, n), otherwise)
+    low, high = op.range
+    return np.where(rng.random(n) < op.prob, rng.uniform(low, high, n), otherwise)
 
 
 def matrices(n: int, size: tuple[int, int], settings: Augmentation, rng: np.random.Generator) -> np.ndarray:

@@ -7,6 +7,7 @@ compresses what has become of it (JPEG), so that the artefacts of JPEG are neith
 found online. Erasing is no part of that life, but hides part of the finished picture from the model.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -78,7 +79,7 @@ def _augment(images: np.ndarray, settings: Augmentation, rng: np.random.Generato
         (degradation.jpeg, settings.jpeg),
         (partial(degradation.erase, rng=rng), settings.erasing),
     )
-    steps = [
+    steps: list[tuple[Callable[..., np.ndarray], np.ndarray, np.ndarray]] = [
         (partial(geometric.warp, border=settings.border), warps, (warps != geometric.IDENTITY).any(axis=(1, 2))),
         (photometric.recolour, colours, (colours != photometric.IDENTITY).any(axis=(1, 2))),
     ]

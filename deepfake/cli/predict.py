@@ -123,7 +123,7 @@ def _by_folder(judged: Iterable[Judged], detector: "Detector") -> Iterator[Judge
         else:
             folders.setdefault(one.path.parent, []).append(one)
     for folder, images in folders.items():
-        scores = [one.outcome.p_fake for one in _told(images) if one.images]
+        scores = [one.outcome.p_fake for one in _told(images) if not isinstance(one.outcome, ImageError)]
         nothing = ImageError(f"none of its {len(images)} images can be read")
         yield Judged(folder, detector.judge_together(scores) if scores else nothing, len(scores))
 

@@ -18,7 +18,7 @@ from deepfake.config import SPLITS, Dataset
 from deepfake.data import duplicates, shortcuts
 from deepfake.data.cache import Decoded
 from deepfake.data.dataset import Data
-from deepfake.data.duplicates import Pair
+from deepfake.data.duplicates import Kind, Pair
 from deepfake.data.index import ImageFile
 
 FORMAT = 1  # raise it when the same images would give other evidence
@@ -128,7 +128,7 @@ def _unreadable(decoded: Decoded, allowed: float) -> Iterator[Finding]:
     if decoded.unreadable:
         path, reason = decoded.unreadable[0]
         total = len(decoded.files) + len(decoded.unreadable)
-        severity = "error" if len(decoded.unreadable) / total > allowed else "note"
+        severity: Severity = "error" if len(decoded.unreadable) / total > allowed else "note"
         count = _count(len(decoded.unreadable), "file")
         yield Finding(severity, f"{count} of {total} cannot be read, like {path}: {reason}")
 
@@ -169,7 +169,7 @@ def _copies(files: Sequence[ImageFile], pairs: Sequence[Pair]) -> Iterator[Findi
         yield Finding(_severity(case, kinds, files), text)
 
 
-def _severity(case: str, kinds: Counter[str], files: Sequence[ImageFile]) -> Severity:
+def _severity(case: str, kinds: Counter[Kind], files: Sequence[ImageFile]) -> Severity:
     held_out = sum(file.split != "Train" for file in files)
     match case:
         case "splits":  # a few pictures that only look like copies move no number

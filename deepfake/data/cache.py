@@ -26,7 +26,7 @@ from tqdm import tqdm
 from deepfake import threads
 from deepfake.config import home
 from deepfake.data import duplicates, traits
-from deepfake.data.images import read, square
+from deepfake.data.images import Resize, read, square
 from deepfake.data.index import ImageFile
 from deepfake.errors import DataError, ImageError
 
@@ -42,7 +42,7 @@ class Geometry:
     """How a picture becomes the model's square: its side in pixels, and `squash`, `crop` or `pad`."""
 
     size: int
-    resize: str
+    resize: Resize
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def _settle(files: Sequence[ImageFile], family_of: np.ndarray) -> list[ImageFile
     counts = np.zeros((family_of.max(initial=-1) + 1, 3, 2))
     for file, family in zip(files, family_of, strict=True):
         counts[family, number_of[file.split], file.label] += 1
-    stands = counts.any(axis=2)
+    stands = counts.max(axis=2) > 0
     chosen = stands.argmax(axis=1)
     target, torn = counts.sum(axis=0), stands.sum(axis=1) > 1
     filled = counts[~torn].sum(axis=0)

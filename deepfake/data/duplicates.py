@@ -42,6 +42,9 @@ CHUNK = 256  # pictures or pairs that are worked on at once
 Array = np.ndarray
 
 
+Kind = Literal["exact", "near", "mirrored", "crop"]
+
+
 @dataclass(frozen=True)
 class Pair:
     """Two images of one picture.
@@ -56,7 +59,7 @@ class Pair:
 
     a: int
     b: int
-    kind: Literal["exact", "near", "mirrored", "crop"]
+    kind: Kind
     similarity: float
 
 
@@ -162,7 +165,7 @@ def _describe(pictures: Array, rectangles: Array) -> Array:
     """Return the coarse waves in rectangles of pictures, to unit length, shape (N, R, COARSE**2), float32."""
     pictures = pictures.astype("f4")
     across, down = _waves(rectangles, COARSE)
-    waves = np.empty((len(pictures), len(rectangles), COARSE, COARSE), "f4")
+    waves: Array = np.empty((len(pictures), len(rectangles), COARSE, COARSE), "f4")
     columns, column_of = np.unique(rectangles[:, [0, 2]], axis=0, return_inverse=True)
     for column in range(len(columns)):  # what rectangles above each other share is computed once
         rows = np.flatnonzero(column_of == column)
@@ -403,9 +406,9 @@ def _joined(candidates: Candidates, similarity: Array, rows: Array) -> list[Pair
         a, b = root(int(candidates.whole[number])), root(int(candidates.part[number]))
         if a != b:
             parent[a] = b
-            kind = "crop" if shared[number] < WHOLE else "mirrored" if candidates.mirrored[number] else "near"
-            ends = sorted((int(rows[candidates.whole[number]]), int(rows[candidates.part[number]])))
-            pairs.append(Pair(*ends, kind, min(float(similarity[number]), 1.0)))
+            kind: Kind = "crop" if shared[number] < WHOLE else "mirrored" if candidates.mirrored[number] else "near"
+            first, second = sorted((int(rows[candidates.whole[number]]), int(rows[candidates.part[number]])))
+            pairs.append(Pair(first, second, kind, min(float(similarity[number]), 1.0)))
     return pairs
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from cv2.data import haarcascades
 
 from deepfake.data.mapped import read_rows
 
@@ -174,7 +175,7 @@ def _cascades() -> Iterator[dict[str, cv2.CascadeClassifier]]:
     try:
         lent = _idle.pop()
     except IndexError:
-        folder = Path(cv2.data.haarcascades)
+        folder = Path(haarcascades)
         lent = {
             name: cv2.CascadeClassifier(str(folder / f"haarcascade_frontalface_{name}.xml"))
             for name in (SEARCH, *CONFIRM)
@@ -198,10 +199,11 @@ def _confirmed(cascades: dict[str, cv2.CascadeClassifier], image: np.ndarray, lo
 def _places(cascade: cv2.CascadeClassifier, image: np.ndarray, look: _Look) -> list[Face]:
     grey = _grey(image, look.side)
     scale = max(image.shape[:2]) / look.side
-    grey = cv2.copyMakeBorder(grey, *[look.margin] * 4, cv2.BORDER_REPLICATE)
+    margin = look.margin
+    grey = cv2.copyMakeBorder(grey, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
     boxes = cascade.detectMultiScale(grey, look.step, 3, minSize=(look.least, look.least))
     return [
-        Face((x + size / 2 - look.margin) * scale, (y + size / 2 - look.margin) * scale, size * scale)
+        Face((x + size / 2 - margin) * scale, (y + size / 2 - margin) * scale, size * scale)
         for x, y, size, _ in np.array(boxes).tolist()
     ]
 
@@ -212,11 +214,12 @@ def _confirm(cascades: dict[str, cv2.CascadeClassifier], image: np.ndarray, plac
     thinned = Face(place.x / every, place.y / every, place.size / every)
     grey = _grey(crop(image[::every, ::every], thinned, AROUND), CLOSER)
     seen = [_central(cascades[name], grey, least) for name, least in CONFIRM.items()]
-    if not all(seen):
+    first = seen[0]
+    if first is None or not all(seen):
         return None
     scale = 2 * place.size / CLOSER
     offset = place.x - place.size, place.y - place.size
-    return Face(offset[0] + seen[0].x * scale, offset[1] + seen[0].y * scale, seen[0].size * scale)
+    return Face(offset[0] + first.x * scale, offset[1] + first.y * scale, first.size * scale)
 
 
 def _central(cascade: cv2.CascadeClassifier, grey: np.ndarray, least: float) -> Face | None:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from deepfake.errors import ImageError
+
+Resize = Literal["squash", "crop", "pad"]
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
@@ -105,7 +107,7 @@ def from_pil(image: Image.Image) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def square(image: np.ndarray, size: int, resize: Literal["squash", "crop", "pad"]) -> np.ndarray:
+def square(image: np.ndarray, size: int, resize: Resize) -> np.ndarray:
     """Fit an image into the model's square.
 
     Args:
@@ -133,7 +135,7 @@ def square(image: np.ndarray, size: int, resize: Literal["squash", "crop", "pad"
 
 def _scans(image: Image.Image) -> int:
     """Count how often a progressive JPEG goes over the picture, each time at the cost of all of it."""
-    if not image.info.get("progressive") or not getattr(image, "fp", None):
+    if not image.info.get("progressive") or not isinstance(image, ImageFile.ImageFile) or not image.fp:
         return 0
     image.fp.seek(0)  # where Pillow begins as well
     return image.fp.read().count(b"\xff\xda")

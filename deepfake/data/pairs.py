@@ -41,7 +41,7 @@ class Pairs:
             Indices of real and fake image, int64 (len(self), 2). Every image is in at least one pair.
         """
         count = len(self) - len(self.matched)
-        strangers = [_cycled(found, count, rng) for found in (self.reals, self.fakes)] if count else [[], []]
+        strangers = [_cycled(found, count, rng) if count else found[:0] for found in (self.reals, self.fakes)]
         return rng.permutation(np.concatenate([self.matched, np.stack(strangers, axis=1).astype(np.int64)]))
 
 

@@ -14,7 +14,7 @@ SIDE = 96  # pixels, width and height of every image
 Array = np.ndarray
 
 
-def colours(*rgb: tuple[float, float, float]) -> Array:
+def colours(*rgb: tuple[float, float, float] | Array) -> Array:
     return np.array(rgb, "f4").reshape(-1, 3, 1, 1)
 
 
@@ -138,7 +138,7 @@ def draw_background(rng: Generator) -> Array:
             cv2.circle(image, (x, y), size // 4 + 3, colour, -1)
         else:
             cv2.rectangle(image, (x, y), (x + size // 2, y + size), colour, -1)
-    image = cv2.GaussianBlur(image, None, rng.uniform(1, 5)).transpose(2, 0, 1)
+    image = cv2.GaussianBlur(image, (0, 0), rng.uniform(1, 5)).transpose(2, 0, 1)
     return image * (1 + rng.uniform(0.02, 0.12) * texture(rng, (12, 12), (40, 40)))
 
 

@@ -50,8 +50,8 @@ def photograph(rng: Generator, scene: Array) -> Array:
     # White balance errs widely, so that the tint of a face tells little unless it is compared with what is around it.
     exposure, warmth, tint = 2 ** rng.normal(0, 0.25), rng.normal(0, 0.08), rng.normal(0, 0.10)
     gains = exposure * (1 + colours((warmth - tint / 2, tint, -warmth - tint / 2))[0])
-    image = np.ascontiguousarray((scene * np.maximum(gains, 0.1)).transpose(1, 2, 0), "f4")
-    image = cv2.GaussianBlur(image, None, rng.uniform(0.3, 0.8))
+    sharp = np.ascontiguousarray((scene * np.maximum(gains, 0.1)).transpose(1, 2, 0), "f4")
+    image: Array = cv2.GaussianBlur(sharp, (0, 0), rng.uniform(0.3, 0.8))
     grain = 0.01 * 10 ** rng.uniform(0, 0.7) * np.sqrt(np.maximum(image, 0) + 0.02)  # shot noise, and a floor
     image += grain * rng.standard_normal(image.shape, "f4")
     image = np.sqrt(np.clip(image, 0, 1))  # close to the gamma of sRGB
@@ -63,7 +63,7 @@ def publish(rng: Generator, photo: Array) -> bytes:
     if rng.random() < 0.4:
         photo = _resample(photo, rng.uniform(0.65, 0.95))
     if rng.random() < 0.3:
-        photo = cv2.GaussianBlur(photo, None, rng.uniform(0.3, 0.7))
+        photo = cv2.GaussianBlur(photo, (0, 0), rng.uniform(0.3, 0.7))
     pixels = np.rint(np.clip(photo, 0, 1) * 255).astype("u1")
     return cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(70, 98))])[1].tobytes()
 
@@ -77,24 +77,27 @@ def swap_face(rng: Generator, photo: Array, pose: Pose) -> Array:
     face = warp(rng, face, visible)
     oval = drawing.ellipse(0, 0.20, rng.uniform(0.50, 0.60), rng.uniform(0.60, 0.70))
     face = match_colour(rng, face, photo, oval, visible)
-    mask = cv2.GaussianBlur(oval, None, rng.uniform(0.8, 1.5) + 4 * (1 - visible))[..., None]
+    mask = cv2.GaussianBlur(oval, (0, 0), rng.uniform(0.8, 1.5) + 4 * (1 - visible))[..., None]
     return photo + (face - photo) * mask
 
 
 def generate(rng: Generator, face: Array, visible: float) -> Array:
     """Lose the detail that a generator of low resolution loses, then sharpen, as swapping tools do to hide it."""
     face = _resample(face, 1 - visible * rng.uniform(0.2, 0.6))
-    return face + rng.uniform(0, 1.5) * (face - cv2.GaussianBlur(face, None, 1.2))
+    return face + rng.uniform(0, 1.5) * (face - cv2.GaussianBlur(face, (0, 0), 1.2))
 
 
 def warp(rng: Generator, face: Array, visible: float) -> Array:
     """Misplace the face as landmarks that are a little off do: turned, scaled, moved and slightly bent."""
-    matrix = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), rng.normal(0, 2 * visible), rng.normal(1, 0.02 * visible))
+    turned, scaled = rng.normal(0, 2 * visible), rng.normal(1, 0.02 * visible)
+    matrix: Array = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), turned, scaled)
     matrix[:, 2] += rng.normal(0, visible, 2)
     bend = cv2.resize(rng.normal(0, 0.8 * visible, (5, 5, 2)).astype("f4"), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
     pixels = np.mgrid[0:SIDE, 0:SIDE][::-1].transpose(1, 2, 0).astype("f4")
     source = cv2.transform(pixels, matrix.astype("f4")) + bend
-    return cv2.remap(face, source, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    return cv2.remap(  # type: ignore[call-overload]  # the second map may be None
+        face, source, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
+    )
 
 
 def match_colour(rng: Generator, face: Array, photo: Array, oval: Array, visible: float) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 
 from deepfake.errors import DataError
 
-CODING = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+CODING: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
 
 
 def read(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:

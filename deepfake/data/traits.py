@@ -97,15 +97,15 @@ def describe(name: str, value: float) -> str:
     return f"{value:g}" if name != "aspect ratio" else f"{value:.3g}"
 
 
-def _header(content: bytes) -> tuple[int, ...]:
+def _header(content: bytes) -> tuple[float, ...]:
     """Return the codes of format, JPEG quality, chroma subsampling, progressive, metadata and colour mode."""
     try:
         with Image.open(BytesIO(content), formats=FORMATS) as image:
-            jpeg = isinstance(image, JpegImageFile)  # also MPO, a JPEG with more pictures behind it
+            jpeg = image if isinstance(image, JpegImageFile) else None  # also MPO, a JPEG with more pictures behind it
             return (
-                FORMATS.index("JPEG" if jpeg else image.format),
-                _jpeg_quality(image.quantization) if jpeg else -1,
-                get_sampling(image) if jpeg else -1,
+                FORMATS.index("JPEG" if jpeg else str(image.format)),
+                _jpeg_quality(jpeg.quantization) if jpeg else -1,
+                get_sampling(jpeg) if jpeg else -1,
                 int(bool(image.info.get("progressive") or image.info.get("interlace"))),
                 _metadata(image),
                 MODES.index(image.mode) if image.mode in MODES else -1,

@@ -58,7 +58,7 @@ def sample(path: Path, count: int) -> Iterator[Frame]:
             while at <= place and video.grab():  # without `retrieve`, which makes RGB of it
                 at += 1
             whole, pixels = video.retrieve() if at > place else (False, None)
-            if whole:
+            if whole and pixels is not None:
                 found += 1
                 yield Frame(max(video.get(cv2.CAP_PROP_POS_MSEC), 0) / 1000, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
     if not found:

@@ -96,7 +96,7 @@ def assess(
             sets.measure(name, of[name].labels, values, of[name].groups, threshold)
             for name, values in everything.items()
         ],
-        ece={name: tuple(_error(splits[name], values) for values in (raw[name], scores[name])) for name in splits},
+        ece={name: (_error(splits[name], raw[name]), _error(splits[name], scores[name])) for name in splits},
         robustness=_robustness(calibrated, threshold, test, settings, seed) if settings.robustness else None,
         deletion=explain.check(model, test, scores["Test"] >= threshold, EXPLAINED, seed),
     )

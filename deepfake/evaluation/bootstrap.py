@@ -35,7 +35,7 @@ def paired_bootstrap(
     labels: np.ndarray,
     scores_a: np.ndarray,
     scores_b: np.ndarray,
-    groups: Sequence[str],
+    groups: Sequence[str] | np.ndarray,
     rounds: int = 2000,
     seed: int = 0,
 ) -> Difference:
@@ -72,7 +72,7 @@ def intervals(
     labels: np.ndarray,
     scores: np.ndarray,
     threshold: float,
-    groups: Sequence[str],
+    groups: Sequence[str] | np.ndarray,
     rounds: int = 1000,
     seed: int = 0,
 ) -> dict[str, tuple[float, float]]:
@@ -152,7 +152,7 @@ def weighted_metrics(
     return measure
 
 
-def _draws(groups: Sequence[str], rounds: int, seed: int) -> Iterator[np.ndarray]:
+def _draws(groups: Sequence[str] | np.ndarray, rounds: int, seed: int) -> Iterator[np.ndarray]:
     """Draw as many groups as there are, with replacement, and yield how often each image is there, (N,) integers."""
     _, group_of = np.unique(groups, return_inverse=True)
     count = group_of.max() + 1

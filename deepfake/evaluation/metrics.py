@@ -96,7 +96,7 @@ def equal_error_rate(labels: np.ndarray, scores: np.ndarray) -> float:
 
 def has_both(labels: np.ndarray) -> bool:
     """Say whether (N,) labels hold Real (0) as well as Fake (1)."""
-    return 0 < np.count_nonzero(labels) < len(labels)
+    return 0 < int(np.count_nonzero(labels)) < len(labels)
 
 
 def _checked(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ The degradations are those of training's augmentation, one at a time, on the squ
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
@@ -136,7 +136,7 @@ def measure(
     return Robustness(clean, degraded, float(np.mean([one.metrics["auc"] for one in degraded]) / clean["auc"]))
 
 
-def degrade(images: np.ndarray, kind: str, strength: float, seeds: Iterable[object]) -> np.ndarray:
+def degrade(images: np.ndarray, kind: str, strength: float, seeds: Iterable[int | Sequence[int]]) -> np.ndarray:
     """Degrade images.
 
     Args:
@@ -217,7 +217,8 @@ def _crop(image: np.ndarray, kept: float) -> np.ndarray:
 
 
 def _draw(axes: Axes, kind: str, clean: float, degraded: list[Degraded]) -> None:
-    plots.dress(axes, KINDS[kind].title, KINDS[kind].unit, "AUC" if axes.get_subplotspec().is_first_col() else "")
+    place = axes.get_subplotspec()
+    plots.dress(axes, KINDS[kind].title, KINDS[kind].unit, "AUC" if place and place.is_first_col() else "")
     places = range(1 + len(degraded))
     axes.axhline(0.5, linestyle=":", color=plots.PALE, label="Chance")
     axes.axhline(clean, linestyle="--", color=plots.INK, linewidth=1, label=f"Clean {clean:.3f}")

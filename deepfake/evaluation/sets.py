@@ -133,7 +133,7 @@ def _group_auc(row: Measured) -> tuple[float, float, float]:
     return row.by_group["auc"], *row.by_group_intervals["auc"]
 
 
-def _bar(axes: Axes, y: float, numbers: tuple[float, float, float], style: dict[str, str]) -> None:
+def _bar(axes: Axes, y: float, numbers: tuple[float, float, float], style: dict[str, Any]) -> None:
     """Draw a value, the low and the high end of its interval, and write them at the right; nan is not drawn."""
     value, low, high = numbers
     if math.isnan(value):

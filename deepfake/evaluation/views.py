@@ -53,7 +53,7 @@ def over_views(score: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarra
     """
 
     def measure(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        parts = [np.zeros((1, 0))]
+        parts: list[np.ndarray] = [np.zeros((1, 0))]
         for start in range(0, len(images), BATCH):
             seen = views(read_rows(images, slice(start, start + BATCH)))
             parts.append(score(seen.reshape(-1, *seen.shape[2:])).reshape(seen.shape[:2]))

@@ -182,12 +182,13 @@ def _copy(network: "keras.Model", x: "keras.KerasTensor") -> "keras.KerasTensor"
         copies.append((layer, copied))
         return copied
 
+    features = x
+
     def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
         nonlocal features  # the model that clone_model makes of them is cut off from `x`
         features = args[0] if layer is None else layer(*args, **kwargs)
         return features
 
-    features = x
     keras.models.clone_model(network, input_tensors=x, clone_function=copy, call_function=call)
     for layer, copied in copies:
         copied.set_weights(layer.get_weights())

@@ -46,6 +46,7 @@ def build(settings: config.Model, image_size: int) -> "keras.Model":
     Raises:
         ModelError: If the image is too small for the network, or the weights are missing or do not fit.
     """
+    assert not isinstance(settings, config.Ensemble)  # which is made of its members, see `models.ensemble`
     features, least_size = _FAMILIES[type(settings)]
     if image_size < least_size(settings):
         raise ModelError(

@@ -72,7 +72,8 @@ def _quantised(image: "keras.KerasTensor", scale: int) -> dict[int, "keras.Keras
     convolution = layers.Conv2D(kernels.shape[-1], 4, use_bias=False, name=f"differences_{scale}", **_FIXED)
     differences = convolution(image)
     convolution.set_weights([kernels])
-    past, rounded = [], {}
+    past: list[keras.KerasTensor] = []
+    rounded = {}
     for levels, _ in _PATTERNS:
         for border in (-_STEP * (levels / 2 - 1) - _TIE, _STEP * (levels / 2 - 1) + _TIE):
             name = f"{scale}_{len(past)}"

@@ -28,7 +28,7 @@ class Engine:
         self._turn = Lock()
         size = detector.card.input_size
         for number in (1, 2, BATCH):  # so that no visitor waits for what is compiled once
-            self.judge(np.zeros((number, size, size, 3), np.uint8))
+            self.judge([np.zeros((size, size, 3), np.uint8)] * number)
 
     def judge(self, squares: Sequence[np.ndarray]) -> list[Judged]:
         """Judge pictures; those of other threads that wait meanwhile are judged in the same pass.

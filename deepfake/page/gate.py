@@ -53,9 +53,9 @@ class Gate:
     def _refuse(self, scope: dict[str, Any]) -> PlainTextResponse | None:
         path, method = scope["path"], scope.get("method")
         if method in ("GET", "HEAD"):
-            allowed = READ.fullmatch(path) or self._is_ours(path)
+            allowed = bool(READ.fullmatch(path)) or self._is_ours(path)
         else:
-            allowed = method == "POST" and WRITE.fullmatch(path)
+            allowed = method == "POST" and bool(WRITE.fullmatch(path))
         if not allowed:
             return PlainTextResponse("There is nothing here.", 404)
         if method == "POST":

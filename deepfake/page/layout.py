@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import gradio as gr
@@ -156,7 +156,7 @@ def _look(path: Path, engine: Engine) -> tuple[list[answer.Looked], list[str]]:
 def _one(desk: _Desk, model: gr.Dropdown) -> None:
     with gr.Row():
         with gr.Column():
-            sources = ["upload", "webcam", "clipboard"]
+            sources: list[Literal["upload", "webcam", "clipboard"]] = ["upload", "webcam", "clipboard"]
             picture = gr.Image(sources=sources, label="Picture", elem_id="picture", height=320, buttons=[])
             gr.Examples(
                 [[str(path)] for path in sorted(EXAMPLES.glob("*.jpg"))],

@@ -11,7 +11,7 @@ from PIL import Image
 
 from deepfake import threads
 from deepfake.data import faces
-from deepfake.data.images import is_animated, read, square
+from deepfake.data.images import Resize, is_animated, read, square
 from deepfake.detector import Detector
 
 SHOWN = 512  # pixels of the longer side of what is shown
@@ -92,11 +92,11 @@ def _face(pixels: np.ndarray, detector: Detector) -> View | None:
     return None if cut is None or cut is pixels else _view(cut, detector)
 
 
-def _shown(pixels: np.ndarray, resize: str) -> np.ndarray:
+def _shown(pixels: np.ndarray, resize: Resize) -> np.ndarray:
     """Show what the model sees: where that is squashed, in its own proportions, over which heat is stretched alike."""
     if resize != "squash":
         return square(pixels, SHOWN, resize)
     image = Image.fromarray(pixels)
     scale = SHOWN / max(image.size)
-    size = tuple(max(round(side * scale), 1) for side in image.size)
+    size = [max(round(side * scale), 1) for side in image.size]
     return np.array(image.resize(size, Image.Resampling.BICUBIC if scale < 1 else Image.Resampling.BILINEAR))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Any
+from typing import Any, NoReturn
 
 import gradio as gr
 
@@ -20,7 +20,7 @@ def paths(sent: Any) -> list[Path]:
     return [Path(file["path"]) for file in files if file and file.get("path")]
 
 
-async def fetch_nothing(*_: Any, **__: Any) -> None:
+async def fetch_nothing(*_: Any, **__: Any) -> NoReturn:
     """Stand in for Gradio's download of addresses that a visitor sends in place of a file."""
     raise gr.Error("Send the picture itself, not its address.", print_exception=False)
 
@@ -37,7 +37,7 @@ class Uploads(set):
         self._taken: set[str] = set()
         self._lock = Lock()
 
-    def update(self, *files: list[str]) -> None:
+    def update(self, *files: list[str]) -> None:  # type: ignore[override]  # only lists can be told of new paths
         """Take up files that were sent; in these lists, which Gradio answers with, they get their new paths.
 
         Gradio calls this right after it has put the files where it wants them, and from one thread.

@@ -113,8 +113,8 @@ def _readme(card: Card, title: str) -> str:
         sdk_version=version("gradio"),
         python_version=f"{sys.version_info.major}.{sys.version_info.minor}",
         app_file=APP.name,
-        license=told.data.license,
-        tags=told.data.tags,
+        license=told.data.get("license"),
+        tags=told.data.get("tags"),
         short_description=SHORT_DESCRIPTION,
     )
     return f"---\n{front.to_yaml()}\n---\n{told.text}"

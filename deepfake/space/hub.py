@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deepfake.console import err
 from deepfake.detector import MODEL_FILE
@@ -111,7 +111,7 @@ class Space:
                 raise HubError(f"{self.name} holds something else, with no {MODEL_FILE}: choose another name")
             mine = files(folder)
             deleted = sorted(there - mine.keys())
-            operations = [CommitOperationAdd(path, folder / path) for path in mine]
+            operations: list[Any] = [CommitOperationAdd(path, folder / path) for path in mine]
             operations += [CommitOperationDelete(path) for path in deleted]
             return Pushed(self.url, *self._commit(operations, message, info.sha), deleted)
 
@@ -136,17 +136,17 @@ class Space:
             now = self._files(newest.commit_id)
             changed = [path for path in before if before[path] != now.get(path)]
             source = older[0].commit_id
-            operations = [CommitOperationCopy(path, path, src_revision=source) for path in changed]
+            operations: list[Any] = [CommitOperationCopy(path, path, src_revision=source) for path in changed]
             operations += [CommitOperationDelete(path) for path in now.keys() - before.keys()]
             self._commit(operations, f"Roll back to {source[:8]}: {older[0].title}", newest.commit_id)
             return older[0].title
 
-    def _files(self, revision: str) -> dict[str, str]:
+    def _files(self, revision: str | None) -> dict[str, str]:
         """Return the files of a revision and the ids of their contents."""
         tree = self._api.list_repo_tree(self.name, repo_type="space", recursive=True, revision=revision)
         return {entry.path: entry.blob_id for entry in tree if hasattr(entry, "blob_id")}
 
-    def _commit(self, operations: list, message: str, parent: str) -> tuple[str, bool]:
+    def _commit(self, operations: list[Any], message: str, parent: str | None) -> tuple[str, bool]:
         """Commit, if nobody else did meanwhile; return the newest commit, and whether it is a new one."""
         commit = self._api.create_commit(
             self.name, operations, commit_message=message, repo_type="space", parent_commit=parent

@@ -109,7 +109,7 @@ def draw_factors(runs: pd.DataFrame, factors: Sequence[str]) -> matplotlib.figur
         axes.set_xlabel(key)
         axes.grid(axis="y", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    first.set_ylabel("AUC on Validation")
+    figure.axes[0].set_ylabel("AUC on Validation")
     figure.legend(*_marks(figure.axes), loc="outside upper right", ncols=3, frameon=False)
     return figure
 

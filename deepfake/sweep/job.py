@@ -79,10 +79,10 @@ def run_process(overrides: Sequence[str], number: int, folder: Path, prefix: str
     command = [sys.executable, str(CONF.parent / "run.py"), *overrides, f"hydra.run.dir='{quoted}'"]
     environment = os.environ | {"PYTHONUNBUFFERED": "1", tracking.JOB: str(number)}
     environment.pop("HYDRA_FULL_ERROR", None)  # with it, what a person can mend would be a traceback
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    pipe, both = subprocess.PIPE, subprocess.STDOUT
     with (
         (folder / LOG).open("w", encoding="utf-8") as log,
-        subprocess.Popen(command, env=environment, text=True, errors="replace", **pipes) as process,
+        subprocess.Popen(command, env=environment, text=True, errors="replace", stdout=pipe, stderr=both) as process,
         _ended_with_us(process),
     ):
         for line in process.stdout or ():

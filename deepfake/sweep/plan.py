@@ -65,7 +65,7 @@ def expand(overrides: Sequence[str], spaces: Sequence[str] = (), trials: int | N
         if trials is None:
             every = BasicSweeper.split_arguments(list(parsed.values()), None)[0]
         else:
-            every = [[item.input_line for key, item in parsed.items() if key not in varied]]
+            every = [[str(item.input_line) for key, item in parsed.items() if key not in varied]]
     except HydraException as error:
         raise ConfigError(explain(error)) from error
     jobs = [_job(number, given, varied) for number, given in enumerate(every)]
@@ -151,7 +151,7 @@ def _seconds_at(epochs: int, row: dict[str, Any]) -> float:
 
 def _show_search(plan: Plan) -> None:
     seconds = estimate(plan.jobs[0].config, leaderboard.rows())
-    total = _total([seconds] * plan.trials)
+    total = _total([seconds] * (plan.trials or 0))
     out.print(f"A search of {plan.trials} trials over {', '.join(plan.varied)}{total}.", markup=False)
     out.print("Nothing was run: sweep.dry_run=true.")
 

@@ -82,7 +82,7 @@ def concluded() -> Iterator[None]:
             yield
     except NotBegun as not_begun:
         status = "FAILED"
-        raise not_begun.__cause__ from None
+        raise (not_begun.__cause__ or not_begun) from None
     except BaseException as error:
         status = "FAILED" if isinstance(error, Exception) else "KILLED"  # Ray makes a SystemExit of SIGTERM
         raise

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
-from hydra.core.override_parser.types import Override, RangeSweep
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -45,11 +45,10 @@ class Search(Sweeper):
     def __init__(self, params: Mapping[str, Any] | None, n_trials: int, n_jobs: int, seed: int, folder: str) -> None:
         self.params, self.n_trials, self.n_jobs = params or {}, n_trials, n_jobs
         self.seed, self.folder = seed, Path(folder)
-        self.launcher: Launcher | None = None
 
     def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
         """Take what Hydra gives."""
-        self.launcher = Plugins.instance().instantiate_launcher(
+        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
@@ -65,7 +64,7 @@ class Search(Sweeper):
         """
         parsed = parse([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
         space = {key: distribution(item) for key, item in parsed.items() if item.is_sweep_override()}
-        fixed = [item.input_line for item in parsed.values() if not item.is_sweep_override()]
+        fixed = [str(item.input_line) for item in parsed.values() if not item.is_sweep_override()]
         if not space:
             raise ConfigError(
                 "there is nothing to search over: choose a space, like search=optimizer, or type one, "
@@ -140,12 +139,12 @@ def distribution(override: Override) -> "BaseDistribution":
     """
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    sweep = override.value()
+    sweep: Any = override.value()  # what it is, Hydra tells only by these questions
     try:
         if override.is_interval_sweep():
             whole = isinstance(sweep.start, int) and isinstance(sweep.end, int)
             return (IntDistribution if whole else FloatDistribution)(sweep.start, sweep.end, log="log" in sweep.tags)
-        if isinstance(sweep, RangeSweep):
+        if override.is_range_sweep():
             values = list(sweep.range())
             kind = IntDistribution if isinstance(values[0], int) else FloatDistribution
             return kind(values[0], values[-1], step=sweep.step)

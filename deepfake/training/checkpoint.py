@@ -81,7 +81,7 @@ def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # for all it knows, one is called `allow_pickle`
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)

@@ -211,7 +211,7 @@ class BatchNormalization(layers.BatchNormalization):
         return outputs
 
 
-_FAST = {
+_FAST: dict[type[layers.Layer], type[layers.Layer]] = {
     layers.Rescaling: Rescaling,
     layers.Conv2D: Conv2D,
     layers.BatchNormalization: BatchNormalization,

@@ -12,7 +12,7 @@ from deepfake import config
 from deepfake.config import Adam, AdamW, Optimizer
 
 
-class _Averaging:
+class _Averaging(keras.optimizers.Optimizer):
     """An optimizer that keeps an average of the weights, if `use_ema` says so, and leaves them as they are."""
 
     def finalize_variable_values(self, variables: list[keras.Variable]) -> None:

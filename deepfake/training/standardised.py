@@ -17,7 +17,7 @@ from deepfake.training import fast
 EPSILON = 1e-4  # that of Brock et al.
 
 
-class _Standardised:
+class _Standardised(layers.Layer):
     """What the two layers share: a raw kernel, and the gain of each channel."""
 
     _axes: tuple[int, ...]  # of the kernel, over which a channel's weights lie
@@ -60,7 +60,7 @@ class StandardisedConv2D(_Standardised, fast.Conv2D):
 
     _axes = (0, 1, 2)
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         """Make the weights."""
         self._add_weights((*self.kernel_size, input_shape[-1], self.filters), self.filters)
 
@@ -70,13 +70,16 @@ class StandardisedDepthwiseConv2D(_Standardised, layers.DepthwiseConv2D):
 
     _axes = (0, 1)
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         """Make the weights."""
         channels = input_shape[-1]
         self._add_weights((*self.kernel_size, channels, 1), channels)
 
 
-_STANDARDISED = {layers.Conv2D: StandardisedConv2D, layers.DepthwiseConv2D: StandardisedDepthwiseConv2D}
+_STANDARDISED: dict[type[layers.Layer], type[layers.Layer]] = {
+    layers.Conv2D: StandardisedConv2D,
+    layers.DepthwiseConv2D: StandardisedDepthwiseConv2D,
+}
 
 
 def standardise(model: keras.Model) -> keras.Model:

@@ -87,7 +87,8 @@ def test_images_are_shared_out_4_to_1_to_1(faces: Path) -> None:
         for name in CLASSES:
             paths = list((faces / split / name).iterdir())
             assert len(paths) == count
-            assert Image.open(paths[0]).size == (SIDE, SIDE)
+            with Image.open(paths[0]) as image:
+                assert image.size == (SIDE, SIDE)
     assert "proves nothing about real deepfakes" in (faces / "README.md").read_text()
 
 

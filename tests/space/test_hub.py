@@ -13,8 +13,7 @@ from typer.testing import CliRunner
 from deepfake.cli import app
 from deepfake.detector import MODEL_FILE, Detector
 from deepfake.space import bundle
-
-from .conftest import ROOT, Hub, regular
+from tests.space.conftest import ROOT, Hub, regular
 
 Run = Callable[..., subprocess.CompletedProcess]
 

@@ -546,7 +546,11 @@ def validate(composed: DictConfig | ListConfig | dict[str, Any]) -> Config:
     """
     try:
         tree = OmegaConf.to_container(OmegaConf.create(composed), resolve=True, throw_on_missing=True)
-        config = TypeAdapter(Config).validate_json(json.dumps(tree))  # from JSON, strict takes dicts for dataclasses
+        told = json.dumps(tree, ensure_ascii=False).encode()
+        config = TypeAdapter(Config).validate_json(told)  # from JSON, strict takes dicts for dataclasses
+    except UnicodeEncodeError as error:
+        around = ascii(error.object[max(error.start - 60, 0) : error.end + 20])
+        raise ConfigError(f"a name that is not valid UTF-8, in {around}: rename the folder or file") from None
     except (OmegaConfBaseException, ValidationError) as error:
         raise ConfigError(explain(error)) from error
     _check_together(config)

@@ -128,6 +128,11 @@ def test_a_range_has_its_limits() -> None:
         compose(["augmentation=heavy", "augmentation.jpeg.range=[90,30]"])
 
 
+def test_a_folder_whose_name_is_not_utf8_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"not valid UTF-8, in .*/faces/caf\\udce9.*: rename the folder"):
+        compose(["dataset=folder", "dataset.root='" + os.fsdecode(b"/faces/caf\xe9") + "'"])
+
+
 def test_a_mistake_in_a_file_is_found(tmp_path: Path) -> None:
     tree = config.to_dict(compose([]))
     tree["augmentation"]["strenght"] = 1

@@ -2,7 +2,8 @@
 
 Every file is read, hashed, decoded and fitted into its square once, in parallel. The pixels then lie in one flat uint8
 file under `data/cache/`, which any number of runs map at the same time; it is rebuilt when a file of the data set
-changes or the cache is damaged, and never holds half a data set. Old caches make room for new ones.
+changes or can be read after all, or when the cache is damaged, and never holds half a data set. Old caches make room
+for new ones.
 """
 
 import csv
@@ -26,14 +27,15 @@ from tqdm import tqdm
 from deepfake import threads
 from deepfake.config import home
 from deepfake.data import duplicates, traits
-from deepfake.data.images import Resize, read, square
-from deepfake.data.index import ImageFile
+from deepfake.data.images import Resize, read, read_bytes, square
+from deepfake.data.index import ImageFile, stamp
 from deepfake.errors import DataError, ImageError
 
 FORMAT = 3  # raise it when the same files would give other pixels, or a cache other files
 SAMPLE = 64  # images whose checksum is compared each time a cache is opened
 MAPPED = ("pixels", "thumbnails")  # .u8, mapped into memory
 TABLES = ("files.csv", "traits.npy")  # read whole
+UNREAD = -1  # stands for the checksum of the pixels where there was not even a file to decode
 DAMAGE = (OSError, ValueError, LookupError, TypeError)  # what reading a cache raises where it is not whole
 
 
@@ -120,20 +122,26 @@ def decode(root: Path, files: Sequence[ImageFile], geometry: Geometry, folder: P
         What could be read, and what could not.
 
     Raises:
-        DataError: If the disk has no room for the pixels.
+        DataError: If the pixels cannot be written, as the disk has no room for them.
     """
     # surrogateescape throughout: a name that is not valid UTF-8 is still a name.
     listing = json.dumps([FORMAT, astuple(geometry), [list(vars(file).values()) for file in files]])
     place = folder / hashlib.sha256(listing.encode()).hexdigest()[:20]
     with suppress(*DAMAGE):
-        return _open(place, files, geometry)
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{place}.lock"):
-        with suppress(*DAMAGE):  # another process may have built it meanwhile
-            return _open(place, files, geometry)
-        _build(place, root, files, geometry)
-        _make_room(place, limit)
-        return _open(place, files, geometry)
+        return _open(place, root, files, geometry)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{place}.lock"):
+            with suppress(*DAMAGE):  # another process may have built it meanwhile
+                return _open(place, root, files, geometry)
+            _build(place, root, files, geometry)
+            _make_room(place, limit)
+            return _open(place, root, files, geometry)
+    except OSError as error:
+        raise DataError(
+            f"{folder}: decoded images cannot be written there ({error.strerror or error}); make room "
+            "(`python -m deepfake cache clear`), or name another place with DEEPFAKE_HOME"
+        ) from None
 
 
 def entries(folder: Path) -> list[Entry]:
@@ -174,27 +182,37 @@ def _build(place: Path, root: Path, files: Sequence[ImageFile], geometry: Geomet
     partial = place.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
+    try:
+        _fill(partial, root, files, geometry)
+        partial.rename(place)
+    except BaseException:  # a full disk must not stay full of what is of no use
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _fill(partial: Path, root: Path, files: Sequence[ImageFile], geometry: Geometry) -> None:
     shape = (len(files), geometry.size, geometry.size, 3)
-    _check_room(place.parent, int(np.prod(shape)) + len(files) * duplicates.SIDE**2)
+    _check_room(partial.parent, int(np.prod(shape)) + len(files) * duplicates.SIDE**2)
     results: list[tuple[str, str, int]] = []
     measured: list[np.ndarray] = []
 
-    def load(file: ImageFile) -> _Loaded | str:
+    def load(file: ImageFile) -> _Loaded | tuple[str, str, int]:
         try:
-            content = (root / file.path).read_bytes()
-            return _load(content, geometry)
-        except OSError as error:
-            return error.strerror or "cannot be read"
+            content = _read(root, file)
         except ImageError as error:
-            return str(error)
+            return "", str(error), UNREAD
+        try:
+            return _load(content, geometry)
+        except ImageError as error:
+            return "", str(error), 0
 
     pixels, small = (partial / "pixels.u8").open("wb"), (partial / "thumbnails.u8").open("wb")
     with pixels, small, ThreadPoolExecutor(threads.count()) as pool:
         # Mapping in slices bounds the memory: a pool would otherwise decode far ahead of the disk.
         loaded = (item for part in _slices(files, 512) for item in pool.map(load, part))
         for outcome in tqdm(loaded, "Decoding images", len(files), unit=" images", leave=False, disable=None):
-            if isinstance(outcome, str):
-                results.append(("", outcome, 0))
+            if isinstance(outcome, tuple):
+                results.append(outcome)
             else:
                 results.append((outcome.digest, "", zlib.crc32(outcome.pixels)))
                 measured.append(outcome.traits)
@@ -214,7 +232,23 @@ def _build(place: Path, root: Path, files: Sequence[ImageFile], geometry: Geomet
         **{name: zlib.crc32((partial / name).read_bytes()) for name in TABLES},
     }
     (partial / "meta.json").write_text(json.dumps(meta))
-    partial.rename(place)
+
+
+def _read(root: Path, file: ImageFile) -> bytes:
+    """Read a file that still is the one that was listed; the cache is found again by what was listed."""
+    content = read_bytes(root / file.path)
+    with suppress(OSError):
+        if stamp(os.stat(root / file.path)) == file.stamp:
+            return content
+    raise ImageError("changed since the folder was listed")
+
+
+def _is_readable(root: Path, file: ImageFile) -> bool:
+    try:
+        _read(root, file)
+    except ImageError:
+        return False
+    return True
 
 
 def _load(content: bytes, geometry: Geometry) -> _Loaded:
@@ -233,7 +267,7 @@ def _stamp(path: Path) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns]
 
 
-def _open(place: Path, files: Sequence[ImageFile], geometry: Geometry) -> Decoded:
+def _open(place: Path, root: Path, files: Sequence[ImageFile], geometry: Geometry) -> Decoded:
     """Map a cache; raises one of `DAMAGE` if it is not there, or not as it was built."""
     meta = json.loads((place / "meta.json").read_text())
     tables = {name: (place / name).read_bytes() for name in TABLES}
@@ -243,6 +277,8 @@ def _open(place: Path, files: Sequence[ImageFile], geometry: Geometry) -> Decode
     rows = list(csv.reader(io.StringIO(tables["files.csv"].decode(), newline="")))
     both = list(zip(files, rows, strict=True))
     whole = [(digest, int(checksum)) for digest, _, checksum in rows if digest]
+    if any(checksum == str(UNREAD) and _is_readable(root, file) for file, (_, _, checksum) in both):
+        raise ValueError("what could not be read can be read now")
     shape = (len(whole), geometry.size, geometry.size, 3)
     if meta["shape"] != list(shape):
         raise ValueError("not the shape it should have")

@@ -21,7 +21,7 @@ from deepfake.data.cache import Decoded, Geometry
 from deepfake.data.duplicates import Pair
 from deepfake.data.images import read, square
 from deepfake.data.index import ImageFile
-from deepfake.errors import DataError
+from deepfake.errors import DataError, ImageError
 
 QUALITY = 90  # of the JPEGs that are written
 
@@ -97,7 +97,7 @@ def reencode(
         class_names: Of the negative and the positive class.
 
     Raises:
-        DataError: If `folder` exists.
+        DataError: If `folder` exists, or a file cannot be read any more or written.
     """
     if folder.exists():
         raise DataError(f"{folder} is there already: remove it, or choose another place with --out")
@@ -113,8 +113,13 @@ def reencode(
         (partial / place).mkdir(parents=True)
 
     def write(name: str) -> None:
-        picture = square(read(root / places[name].path), geometry.size, geometry.resize)
-        Image.fromarray(picture).save(partial / f"{name}.jpg", quality=QUALITY)
+        try:
+            picture = square(read(root / places[name].path), geometry.size, geometry.resize)
+            Image.fromarray(picture).save(partial / f"{name}.jpg", quality=QUALITY)
+        except ImageError as error:
+            raise DataError(f"{root / places[name].path}: {error}; it could be read before") from None
+        except OSError as error:
+            raise DataError(f"{partial}: images cannot be written there ({error.strerror or error})") from None
 
     with ThreadPoolExecutor(threads.count()) as pool:
         list(pool.map(write, places))

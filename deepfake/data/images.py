@@ -3,14 +3,16 @@
 Training, prediction and the app all read images here, so a model never meets pixels that were decoded in another way.
 """
 
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import IO, BinaryIO, Literal
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from deepfake.errors import ImageError
 
@@ -19,8 +21,44 @@ Resize = Literal["squash", "crop", "pad"]
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 50_000_000  # a larger picture is no face crop, and decoding it could exhaust the memory
+MAX_BYTES = 256_000_000  # of a file: as many pixels, not compressed and with transparency, take 200
 MAX_SIDE = 12_000  # pixels: what is longer takes gigabytes when it is padded to a square
+PIECES = "an image in too many pieces; save it anew"
 MAX_SCANS, MAX_PIECES = 100, 100_000  # of a progressive JPEG, of a TIFF: more only keep a decoder busy, for hours
+
+
+class _Bounded:
+    """A file of which no more is read than twice what it holds."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.seek, self.tell, self._read = file.seek, file.tell, file.read
+        here = file.tell()
+        self._left = 2 * file.seek(0, os.SEEK_END)
+        file.seek(here)
+
+    def read(self, size: int = -1) -> bytes:
+        content = self._read(size)
+        self._left -= len(content)
+        if self._left < 0:
+            raise ImageError("an image whose metadata lie about their size; save it anew")
+        return content
+
+
+class _Tags(TiffImagePlugin.ImageFileDirectory_v2):
+    """The tags of a TIFF, or of the EXIF in any other file.
+
+    Pillow copies what each of them points at, and 65,535 may all point at the whole file; then it lists all pieces of
+    the image, of which some megabytes can hold millions.
+    """
+
+    def load(self, fp: IO[bytes]) -> None:
+        super().load(_Bounded(fp))  # type: ignore[arg-type]  # it only seeks, tells and reads
+        pieces = (TiffImagePlugin.STRIPOFFSETS, TiffImagePlugin.TILEOFFSETS)
+        if any(len(self._tagdata.get(tag, b"")) > 4 * MAX_PIECES for tag in pieces):
+            raise ImageError(PIECES)
+
+
+TiffImagePlugin.ImageFileDirectory_v2 = _Tags  # type: ignore[misc]  # the one place through which Pillow reads all of them
 
 
 def read(source: str | Path | bytes) -> np.ndarray:
@@ -35,35 +73,65 @@ def read(source: str | Path | bytes) -> np.ndarray:
     Raises:
         ImageError: If it is no image, is damaged, or has more than `MAX_PIXELS` pixels.
     """
-    file = BytesIO(source) if isinstance(source, bytes) else source
+    content = source if isinstance(source, bytes) else read_bytes(source)
+    if not content:
+        raise ImageError("an empty file")
     try:
-        with opening("an image"), Image.open(file, formats=FORMATS) as image:
+        with Image.open(BytesIO(content), formats=FORMATS) as image:
             return from_pil(image)
     except ImageError:
         raise
     except UnidentifiedImageError:
-        raise ImageError(_not_an_image(source)) from None
+        raise ImageError("not an image; JPEG, PNG, WebP, BMP, TIFF and GIF are read") from None
     except Image.DecompressionBombError:
         raise ImageError(_too_large("more than 178")) from None
     except Exception as error:  # a decoder fed with outside bytes may raise anything
         raise ImageError(f"a damaged or incomplete image ({type(error).__name__})") from None
 
 
-@contextmanager
-def opening(what: str) -> Iterator[None]:
-    """Say why a file cannot be opened, as an `ImageError` without its path.
+def read_bytes(path: str | Path) -> bytes:
+    """Read an image file as it is.
 
     Args:
+        path: The file.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        ImageError: If it cannot be read, or has more than `MAX_BYTES`.
+    """
+    with opening(path, "an image") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_BYTES:
+            raise ImageError(f"a file of {size / 1e6:.0f} MB; at most {MAX_BYTES // 1_000_000} are read")
+        return file.read()
+
+
+@contextmanager
+def opening(path: str | Path, what: str) -> Iterator[BinaryIO]:
+    """Open a file to read, or say why it cannot be, as an `ImageError` without its path.
+
+    Args:
+        path: The file.
         what: It should be, like `an image`.
+
+    Yields:
+        The open file.
     """
     try:
-        yield
-    except FileNotFoundError:
+        with open(path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ImageError(f"a pipe or a device, not {what}")
+            yield file
+    except (FileNotFoundError, ValueError):  # of a name that no file can have
         raise ImageError("the file is not there") from None
     except IsADirectoryError:
         raise ImageError(f"a folder, not {what}") from None
     except PermissionError:
         raise ImageError("the file may not be read") from None
+    except OSError as error:
+        raise ImageError(f"the file cannot be read ({error.strerror})") from None
 
 
 def is_animated(path: Path) -> bool:
@@ -93,7 +161,7 @@ def from_pil(image: Image.Image) -> np.ndarray:
     if max(image.size) > MAX_SIDE:
         raise ImageError(f"{max(image.size)} pixels long; at most {MAX_SIDE} are read")
     if len(getattr(image, "tile", ())) > MAX_PIECES or _scans(image) > MAX_SCANS:
-        raise ImageError("an image in too many pieces; save it anew")
+        raise ImageError(PIECES)
     if image.mode == "F":
         raise ImageError("floating-point pixels, whose range is not known; save it with 8 or 16 bits")
     image.load()
@@ -141,9 +209,8 @@ def _scans(image: Image.Image) -> int:
     return image.fp.read().count(b"\xff\xda")
 
 
-def _not_an_image(source: str | Path | bytes) -> str:
-    empty = len(source) == 0 if isinstance(source, bytes) else Path(source).stat().st_size == 0
-    return "an empty file" if empty else "not an image; JPEG, PNG, WebP, BMP, TIFF and GIF are read"
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # for somebody to write into a pipe
 
 
 def _too_large(megapixels: str) -> str:

@@ -18,6 +18,7 @@ from deepfake.data import tables
 from deepfake.data.images import SUFFIXES
 from deepfake.errors import DataError
 
+HIDDEN = (".", "__MACOSX", "lost+found", "System Volume Information")  # what archives and file systems leave
 SPLIT_NAMES = {
     "train": "Train",
     "training": "Train",
@@ -38,16 +39,29 @@ class ImageFile:
         label: 0 for the negative class (Real), 1 for the positive (Fake).
         split: `Train`, `Validation`, `Test`, or empty where the folder has no splits.
         group: Source video or identity; the path itself where that is not known.
-        size: In bytes.
-        mtime_ns: Time of the last change, in nanoseconds.
+        stamp: As `stamp` makes it; empty where the file is not there, like the target of a broken link.
     """
 
     path: str
     label: int
     split: str
     group: str
-    size: int
-    mtime_ns: int
+    stamp: tuple[int, ...]
+
+
+def stamp(stat: os.stat_result) -> tuple[int, ...]:
+    """Return what differs as soon as a file is another: its size and both its times of change.
+
+    A program can set that of the content, but not that of the entry, which moves with a new name as well. The number
+    of the file on the disk would tell no less, but changes by itself where a cloud's storage is mounted.
+
+    Args:
+        stat: Of the file.
+
+    Returns:
+        Bytes, and nanoseconds twice.
+    """
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def scan(root: Path, class_names: Sequence[str]) -> list[ImageFile]:
@@ -61,25 +75,23 @@ def scan(root: Path, class_names: Sequence[str]) -> list[ImageFile]:
         The files, by path. All of them have a split, or none has.
 
     Raises:
-        DataError: If the folder is not there, holds no labelled images, or holds several data sets.
+        DataError: If the folder is not there, cannot be listed, holds no labelled images, or holds several data sets.
     """
-    if not root.is_dir():
+    if not os.path.isdir(root):  # not Path's, which may raise
         raise DataError(f"{root}: there is no such folder of images")
     names = {_plain(name): label for label, name in enumerate(class_names)}
     bases: dict[tuple[str, ...], list[ImageFile]] = {}
-    for path in _images_below(root):
-        parts = path.relative_to(root).parts
-        place = _place(parts[:-1], names)
-        if place is not None:
+    for folders, images in _folders_below(root):
+        place = _place(folders, names)
+        if place is not None and images:
             base, label, split = place
-            stat = path.stat()
-            name = "/".join(parts)
-            bases.setdefault(base, []).append(ImageFile(name, label, split, name, stat.st_size, stat.st_mtime_ns))
+            paths = (("/".join([*folders, entry.name]), _stamp(entry)) for entry in images)
+            bases.setdefault(base, []).extend(ImageFile(path, label, split, path, mark) for path, mark in paths)
     if not bases:
-        folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir())[:5]
+        inside = sorted(entry.name for entry in os.scandir(root) if _is_folder(entry))[:5]
         raise DataError(
             f"no labelled images below {root}: expected Train|Validation|Test/{'|'.join(class_names)}, "
-            f"or only {'|'.join(class_names)}; it holds {', '.join(folders) or 'no folders'}"
+            f"or only {'|'.join(class_names)}; it holds {', '.join(inside) or 'no folders'}"
         )
     if len(bases) > 1:
         found = ", ".join(str(root.joinpath(*base)) for base in sorted(bases)[:4])
@@ -162,20 +174,40 @@ def take(files: list[ImageFile], limit: int) -> list[ImageFile]:
     return [file for file in files if file.path in chosen]
 
 
-def _images_below(root: Path) -> Iterator[Path]:
-    """Walk a folder, through links but never in circles, past hidden files and archive leftovers."""
+def _folders_below(root: Path) -> Iterator[tuple[tuple[str, ...], list[os.DirEntry]]]:
+    """Walk a folder, through links but never in circles, past what is hidden; yield each folder's images."""
     seen = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        stat = os.stat(folder)
-        if (stat.st_dev, stat.st_ino) in seen:
-            subfolders.clear()
-            continue
-        seen.add((stat.st_dev, stat.st_ino))
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith((".", "__MACOSX")))
-        for name in sorted(names):
-            path = Path(folder, name)
-            if path.suffix.lower() in SUFFIXES and not name.startswith(".") and path.is_file():
-                yield path
+    waiting: list[tuple[str, ...]] = [()]  # not `os.walk`, which passes over folders that may not be read
+    while waiting:
+        folders = waiting.pop()
+        place = root.joinpath(*folders)
+        try:
+            stat = place.stat()
+            if (stat.st_dev, stat.st_ino) in seen:
+                continue
+            seen.add((stat.st_dev, stat.st_ino))
+            with os.scandir(place) as entries:
+                found = sorted((e for e in entries if not e.name.startswith(HIDDEN)), key=lambda entry: entry.name)
+        except OSError as error:
+            raise DataError(f"{place}: the folder cannot be listed ({error.strerror}); mend or move it") from None
+        inside = {entry.name for entry in found if _is_folder(entry)}
+        waiting.extend((*folders, name) for name in sorted(inside, reverse=True))
+        files = (entry for entry in found if entry.name not in inside)
+        yield folders, [file for file in files if os.path.splitext(file.name)[1].lower() in SUFFIXES]
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _stamp(entry: os.DirEntry) -> tuple[int, ...]:
+    try:
+        return stamp(os.stat(entry))  # what the entry itself knows is not all on Windows
+    except OSError:
+        return ()
 
 
 def _place(folders: tuple[str, ...], classes: dict[str, int]) -> tuple[tuple[str, ...], int, str] | None:
@@ -202,7 +234,7 @@ def _with_groups(files: list[ImageFile], root: Path, base: tuple[str, ...]) -> l
     """Read `groups.csv` (`path,group`), which stands in the root or in the data set's own folder."""
     for folder in dict.fromkeys([root, root.joinpath(*base)]):
         table = folder / "groups.csv"
-        if table.is_file():
+        if os.path.isfile(table):
             prefix = folder.relative_to(root).as_posix()
             prefix = "" if prefix == "." else prefix + "/"
             groups = {prefix + path: group for path, group in tables.read(table, ("path", "group"))}

@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from deepfake.config import Dataset, FolderDataset, SyntheticDataset, home
@@ -43,8 +44,10 @@ def download(handle: str, folder: Path) -> Path:
         DataError: If `kagglehub` is not installed, or the download failed.
     """
     note = folder / (handle.replace("/", "--") + ".json")
-    if note.is_file() and Path(json.loads(note.read_text())["root"]).is_dir():
-        return Path(json.loads(note.read_text())["root"])
+    with suppress(OSError, ValueError, KeyError):  # there is none, or it was not written to its end
+        root = Path(json.loads(note.read_text())["root"])
+        if root.is_dir():
+            return root
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["KAGGLEHUB_CACHE"] = str(folder)
     try:

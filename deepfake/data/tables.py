@@ -31,6 +31,8 @@ def read(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
             return [tuple(row[column] or "" for column in columns) for row in rows]
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    except csv.Error as error:
+        raise DataError(f"{path} is no table as CSV: {error}") from None
 
 
 def write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -110,6 +110,6 @@ def _check(path: Path) -> None:
         str(path.absolute()).encode()  # OpenCV crashes over what cannot be encoded
     except UnicodeEncodeError:
         raise ImageError("its path is not valid UTF-8, in which alone OpenCV opens videos; rename it") from None
-    with opening("a video"), path.open("rb") as file:
+    with opening(path, "a video") as file:
         if not file.read(1):
             raise ImageError("an empty file")

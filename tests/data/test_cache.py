@@ -1,9 +1,12 @@
 """Images are decoded once; what was decoded is found again, mended, and removed when it is old."""
 
 import csv
+import hashlib
 import json
 import mmap
 import os
+import shutil
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +17,7 @@ from filelock import FileLock
 
 from deepfake.data import duplicates, traits
 from deepfake.data.cache import Decoded, Geometry, clear, decode, entries
-from deepfake.data.images import read
+from deepfake.data.images import read, square
 from deepfake.data.index import scan
 from deepfake.data.mapped import read_rows
 from deepfake.errors import DataError
@@ -123,6 +126,123 @@ def test_a_damaged_cache_is_made_again(root: Path, folder: Path, damage: Callabl
     assert rebuilt != built
     decoded(root, folder)
     assert rebuilt == [path.stat().st_mtime_ns for path in (cache, cache / "pixels.u8")]
+
+
+@pytest.fixture
+def alike(tmp_path: Path, make_faces: Callable[..., Path]) -> Path:
+    """Files that differ in nothing but their content: all of one size, all changed at the same moment."""
+    root = make_faces(tmp_path / "alike", {"Train": 3, "Validation": 1, "Test": 1}, suffix=".bmp")
+    for file in root.rglob("*.bmp"):
+        os.utime(file, (1, 1))
+        time.sleep(0.01)  # so that at least their entries were not: some systems count these times in hundredths
+    return root
+
+
+def write_another_picture(train: Path) -> None:
+    (train / "Real" / "0000.bmp").write_bytes((train / "Fake" / "0000.bmp").read_bytes())
+    os.utime(train / "Real" / "0000.bmp", (1, 1))
+
+
+def put_another_in_its_place(train: Path) -> None:
+    shutil.copy2(train / "Fake" / "0000.bmp", train / "copy")
+    (train / "copy").replace(train / "Real" / "0000.bmp")
+
+
+def swap_two_files(train: Path) -> None:
+    (train / "Real" / "0000.bmp").rename(train / "kept")
+    (train / "Fake" / "0000.bmp").rename(train / "Real" / "0000.bmp")
+    (train / "kept").rename(train / "Fake" / "0000.bmp")
+
+
+def swap_two_folders(train: Path) -> None:
+    (train / "Real").rename(train / "kept")
+    (train / "Fake").rename(train / "Real")
+    (train / "kept").rename(train / "Fake")
+
+
+def lead_a_link_elsewhere(train: Path) -> None:
+    (train / "Real" / "0000.bmp").unlink()
+    (train / "Real" / "0000.bmp").symlink_to(train / "Fake" / "0000.bmp")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [write_another_picture, put_another_in_its_place, swap_two_files, swap_two_folders, lead_a_link_elsewhere],
+)
+def test_a_change_that_leaves_sizes_and_times_alone_is_noticed(
+    alike: Path, folder: Path, change: Callable[[Path], None]
+) -> None:
+    before = np.array(decoded(alike, folder).images)
+    change(alike / "Train")
+    after = decoded(alike, folder)
+    assert not np.array_equal(after.images, before)
+    for image, file, digest in zip(after.images, after.files, after.hashes, strict=True):
+        content = (alike / file.path).read_bytes()
+        assert np.array_equal(image, square(read(content), SIZE, "squash"))
+        assert digest == hashlib.sha256(content).hexdigest()
+
+
+def lose(file: Path) -> None:
+    file.unlink()
+
+
+def swap(file: Path) -> None:
+    shutil.copy2(file.with_name("0001.png"), file)
+
+
+def cut(file: Path) -> None:
+    os.truncate(file, 100)
+
+
+def put_a_pipe_there(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lose, "the file is not there"),
+        (swap, "changed since the folder was listed"),
+        (cut, "changed since the folder was listed"),
+        pytest.param(
+            put_a_pipe_there,
+            "a pipe or a device, not an image",
+            marks=pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no such pipes"),
+        ),
+    ],
+)
+def test_a_file_that_changes_after_it_was_listed_is_left_out_and_named(
+    root: Path, folder: Path, change: Callable[[Path], None], reason: str
+) -> None:
+    files = scan(root, ["Real", "Fake"])
+    change(root / "Train" / "Fake" / "0000.png")
+    found = decode(root, files, Geometry(SIZE, "squash"), folder, 1.0)
+    assert found.unreadable == [("Train/Fake/0000.png", reason)]
+    assert len(found.images) == len(found.files) == 11
+
+
+def test_what_could_not_be_read_for_a_while_is_read_as_soon_as_it_can_be(
+    root: Path, folder: Path, tmp_path: Path
+) -> None:
+    """As when a disk is not mounted: nothing about the folder of links changes when it is there again."""
+    (root / "Train" / "Real").rename(tmp_path / "disk")
+    (root / "Train" / "Real").symlink_to(tmp_path / "disk")
+    files = scan(root, ["Real", "Fake"])
+    (tmp_path / "disk").rename(tmp_path / "elsewhere")
+    for _ in range(2):
+        found = decode(root, files, Geometry(SIZE, "squash"), folder, 1.0)
+        assert [path for path, _ in found.unreadable] == [f"Train/Real/000{i}.png" for i in range(4)]
+    (tmp_path / "elsewhere").rename(tmp_path / "disk")
+    found = decode(root, files, Geometry(SIZE, "squash"), folder, 1.0)
+    assert len(found.images) == 12
+    assert not found.unreadable
+
+
+def test_a_folder_that_is_a_file_is_one_clear_error(root: Path, folder: Path) -> None:
+    folder.write_text("in the way")
+    with pytest.raises(DataError, match=f"{folder}: decoded images cannot be written there"):
+        decoded(root, folder)
 
 
 def test_files_and_pixels_go_together(root: Path, folder: Path) -> None:

@@ -23,7 +23,7 @@ def listed(*rows: tuple[str, str, str, str]) -> Decoded:
     files = []
     for path, group, *_ in rows:
         split, label, _ = path.split("/")
-        files.append(ImageFile(path, ("Real", "Fake").index(label), split, group or path, 1, 1))
+        files.append(ImageFile(path, ("Real", "Fake").index(label), split, group or path, (1,)))
     nothing = np.zeros(0)
     return Decoded(nothing, files, [row[2] for row in rows], [], nothing, nothing, Path())
 
@@ -142,3 +142,7 @@ def test_the_copy_is_encoded_alike_and_its_originals_are_as_they_were(tmp_path: 
     }
     with pytest.raises(DataError, match="is there already"):
         reencode(root, files, Geometry(48, "squash"), copy, ["Real", "Fake"])
+    (root / "Train" / "Real" / "1.jpg").unlink()
+    with pytest.raises(DataError, match=f"{root}/Train/Real/1.jpg: the file is not there; it could be read before"):
+        reencode(root, files, Geometry(48, "squash"), tmp_path / "another copy", ["Real", "Fake"])
+    assert not (tmp_path / "another copy").exists()

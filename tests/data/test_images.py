@@ -1,6 +1,8 @@
 """Any still image becomes upright 8-bit RGB, or says what is wrong with it."""
 
 import io
+import os
+import socket
 import struct
 import zlib
 from pathlib import Path
@@ -97,6 +99,69 @@ def test_a_bomb_is_refused_before_it_is_decoded(side: int) -> None:
     assert side * side > MAX_PIXELS
     with pytest.raises(ImageError, match="megapixels; at most 50"):
         read(declared_png(side, side))
+
+
+def test_of_a_moving_webp_the_first_frame_is_read() -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    red, _, blue = read(encode(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True))[0, 0]
+    assert red > 250
+    assert blue < 5
+
+
+def test_a_photograph_that_declares_gigabytes_is_refused() -> None:
+    content = bytearray(encode(Image.fromarray(RED), "JPEG"))
+    at = content.index(b"\xff\xc0")
+    content[at + 5 : at + 9] = struct.pack(">HH", 65535, 65535)
+    with pytest.raises(ImageError, match="megapixels; at most 50"):
+        read(bytes(content))
+
+
+def pointing(tags: int, size: int) -> bytes:
+    """A TIFF, or EXIF, in which each of many tags points at all the rest."""
+    listed = (struct.pack("<HHII", 10_000 + tag, 7, size - 10, 10) for tag in range(tags))
+    return (b"II*\0" + struct.pack("<IH", 8, tags) + b"".join(listed)).ljust(size, b"\0")
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "JPEG", "PNG", "WEBP"])
+def test_metadata_that_take_many_times_the_files_size_are_refused(kind: str) -> None:
+    """A megabyte of them took ten gigabytes."""
+    exif = pointing(10_000, 1_000_000)
+    if kind == "TIFF":
+        content = exif
+    elif kind == "JPEG":  # goes on from segment to segment
+        parts = [exif[start : start + 65_000] for start in range(0, len(exif), 65_000)]
+        segments = [b"\xff\xe1" + struct.pack(">H", len(part) + 8) + b"Exif\0\0" + part for part in parts]
+        content = b"\xff\xd8" + b"".join(segments) + encode(Image.fromarray(RED), "JPEG")[2:]
+    else:
+        content = encode(Image.fromarray(RED), kind, exif=exif)
+    with pytest.raises(ImageError, match="metadata lie about their size"):
+        read(content)
+
+
+def test_a_tiff_of_a_million_strips_is_refused_before_they_are_listed() -> None:
+    tags = [(256, 4, 1, 1), (257, 4, 1, 1), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1_000_000, 200)]
+    listed = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    with pytest.raises(ImageError, match="too many pieces"):
+        read((b"II*\0" + struct.pack("<IH", 8, len(tags)) + listed).ljust(4_000_200, b"\0"))
+
+
+def test_a_file_of_gigabytes_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "large.bmp").touch()
+    os.truncate(tmp_path / "large.bmp", 10_000_000_000)  # of nothing
+    with pytest.raises(ImageError, match="a file of 10000 MB; at most 256 are read"):
+        read(tmp_path / "large.bmp")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no such pipes")
+def test_a_pipe_and_a_socket_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's path must be short
+    os.mkfifo("pipe.jpg")
+    with pytest.raises(ImageError, match="a pipe or a device"):
+        read("pipe.jpg")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket.jpg")
+        with pytest.raises(ImageError, match="cannot be read"):
+            read("socket.jpg")
 
 
 def test_a_missing_file_and_a_folder_say_so(tmp_path: Path) -> None:

@@ -71,6 +71,26 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     assert set(found(root)) == {"Real/a.jpg", "Fake/b.jpg"}
 
 
+def test_a_link_that_leads_nowhere_is_an_image_that_is_missing(tmp_path: Path) -> None:
+    touch(tmp_path, "Real/a.jpg")
+    (tmp_path / "Real" / "gone.jpg").symlink_to(tmp_path / "elsewhere.jpg")
+    (tmp_path / "Real" / "itself.jpg").symlink_to("itself.jpg")
+    assert list(found(tmp_path)) == ["Real/a.jpg", "Real/gone.jpg", "Real/itself.jpg"]
+
+
+def test_folders_may_lie_as_deep_as_the_system_lets_them(tmp_path: Path) -> None:
+    touch(tmp_path, "Real/a.jpg")
+    for depth in range(1, 1501):
+        os.mkdir(tmp_path / ("Real/" + "d/" * depth))
+    deep = "Real/" + "d/" * 1500 + "b.jpg"
+    (tmp_path / deep).write_bytes(b"x")
+    try:
+        assert sorted(found(tmp_path)) == ["Real/a.jpg", deep]
+    finally:
+        (tmp_path / deep).unlink()
+        os.removedirs((tmp_path / deep).parent)  # which pytest could not
+
+
 def test_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere: there is no such folder"):
         scan(tmp_path / "nowhere", NAMES)
@@ -124,6 +144,9 @@ def test_a_groups_file_without_its_columns(tmp_path: Path) -> None:
     touch(tmp_path, "Real/a.jpg")
     (tmp_path / "groups.csv").write_text("file;video\n")
     with pytest.raises(DataError, match="path,group"):
+        scan(tmp_path, NAMES)
+    (tmp_path / "groups.csv").write_text(f"path,group\n{'x' * 200_000},1\n")
+    with pytest.raises(DataError, match="groups.csv is no table as CSV"):
         scan(tmp_path, NAMES)
 
 

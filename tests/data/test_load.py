@@ -126,3 +126,6 @@ def test_a_kaggle_set_that_was_downloaded_is_a_folder(home: Path, make_faces: Ca
     note = home / "data" / "kaggle" / "manjilkarki--deepfake-and-real-images.json"
     note.write_text(f'{{"root": "{root}"}}')
     assert len(load(compose(["dataset=kaggle"]).dataset).splits["Train"].labels) == 12
+    note.write_text('{"root": "/ho')  # as of a process that was killed
+    with pytest.raises(DataError, match="pip install kagglehub|the download failed"):
+        load(compose(["dataset=kaggle"]).dataset)

@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepfake.errors import DeepfakeError
+from deepfake.errors import DeepfakeError, told
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -73,7 +73,8 @@ def main() -> None:
         from deepfake.page.models import find
 
         try:
-            models = find(arguments.model, HERE)
+            with told():
+                models = find(arguments.model, HERE)
         except DeepfakeError as error:
             sys.exit(f"Error: {error}")
         page, url = serve(models, server_name=arguments.host, server_port=arguments.port)

@@ -13,10 +13,10 @@ from omegaconf import DictConfig
 from deepfake import quiet, threads
 from deepfake.config import CONF, check_resume, explain, home, is_expected, validate
 from deepfake.console import complain
-from deepfake.errors import DeepfakeError, JobError
+from deepfake.errors import DeepfakeError, JobError, told
 from deepfake.sweep import record
 
-os.environ.setdefault("DEEPFAKE_HOME", str(home()))  # conf/config.yaml and every child process read it
+os.environ["DEEPFAKE_HOME"] = str(home())  # conf/config.yaml and every child process read it
 TRACEBACKS = "HYDRA_FULL_ERROR" in os.environ
 
 
@@ -46,7 +46,7 @@ def main(composed: DictConfig) -> float:
 if __name__ == "__main__":
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra hands its errors over instead of printing them
     try:
-        with record.concluded():
+        with told(), record.concluded():
             main()
     except KeyboardInterrupt:
         complain("interrupted")

@@ -389,7 +389,8 @@ class Trainer:
         label_smoothing: Share of a label that is given to the other class.
         precision: `auto` is bfloat16 on GPUs and processors that compute in it, float32 elsewhere.
         early_stopping: Epochs without a better validation AUC after which training ends; null to train on.
-        deterministic: Whether two runs give the same bits, which is slower.
+        deterministic: Whether two runs on a machine give the same bits, which is slower: it computes on all cores,
+            however many a launcher grants.
         strategy: `single` device, or `mirrored` over all GPUs of this machine.
         limit_batches: At most this many steps an epoch, for a quick look; null for all.
         profile: Whether to write a table of where the time of a step goes.
@@ -719,6 +720,8 @@ def _explain_invalid(detail: Any) -> str:
         return f"{key} is missing"
     if detail["type"] == "union_tag_invalid":
         return f"{key}.name={detail['ctx']['tag']}: should be one of {detail['ctx']['expected_tags']}"
+    if detail["type"] == "json_invalid":
+        return "a setting holds bytes that are not UTF-8: rename the folder or the file that it names"
     message = detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
     given = detail["input"]
     given = given.range if isinstance(given, Op) else given

@@ -1,7 +1,10 @@
 """What is printed: tables and lines, the same for `run.py` and `python -m deepfake`."""
 
+import codecs
+import io
 import os
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -22,6 +25,20 @@ if not out.is_terminal and "COLUMNS" not in os.environ:
     out.width = 10_000  # in a pipe or a file a row is a line, for grep
 
 SHORT = 16  # characters of a cell that is not broken
+
+
+def _printable(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Print bytes of a name that are no letters as they are, and letters that the terminal lacks as their numbers."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)
+
+
+codecs.register_error("printable", _printable)
+for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="printable")
 
 
 def complain(error: DeepfakeError | str) -> None:

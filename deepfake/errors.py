@@ -1,5 +1,15 @@
 """Errors a person can cause. Their text is one line: what was wrong, where, and what to do."""
 
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 class DeepfakeError(Exception):
     """Base of every error whose message is written for the person at the keyboard."""
@@ -31,3 +41,30 @@ class StoreLostError(TrackingError):
 
 class JobError(DeepfakeError):
     """A job of a sweep failed; the sweep itself names it."""
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Make one line of it if the system refuses to read or write a file or a folder; also a decorator."""
+    try:
+        yield
+    except OSError as error:
+        reason = refusal(error)
+        if reason is None:
+            raise
+        raise DeepfakeError(reason) from error
+
+
+def refusal(error: OSError) -> str | None:
+    """Say what the system refused, and what to do; None if it did something else."""
+    if isinstance(error, shutil.Error):  # of copying a folder: of each file its source, its place and why not
+        _, place, why = error.args[0][0]
+        return f"{place}: {why}; free some space" if os.strerror(errno.ENOSPC) in why else None
+    if error.errno in _FULL:
+        return f"{error.filename or tempfile.gettempdir()}: {error.strerror}; free some space"
+    if error.errno in _REFUSED and isinstance(error.filename, str):
+        return (
+            f"{error.filename}: {error.strerror}; give yourself access to it, or, for data/ and mlruns/, "
+            "set DEEPFAKE_HOME to a folder of yours"
+        )
+    return None

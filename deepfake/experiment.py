@@ -17,7 +17,7 @@ from deepfake.data import faces
 from deepfake.data.audit import Audit, audit
 from deepfake.data.dataset import Data, Split, by_name, load, load_test
 from deepfake.detector import Card, Detector, write
-from deepfake.errors import ConfigError, DataError, ModelError, StoreLostError
+from deepfake.errors import ConfigError, DataError, ModelError, StoreLostError, told
 from deepfake.evaluation.assessment import Assessment, assess, conclusions, for_card, for_record
 from deepfake.evaluation.bootstrap import FEWEST, Difference, paired_bootstrap
 from deepfake.model_card import MODEL_CARD_FILE, model_card
@@ -52,6 +52,7 @@ class _Outcome:
     registered: registry.Registered | None
 
 
+@told()
 def run(config: Config) -> float:
     """Train, evaluate, record and register one model.
 

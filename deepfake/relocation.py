@@ -37,7 +37,7 @@ def relocate() -> Relocated:
         TrackingError: If there is no database here, or it is damaged.
     """
     database = tracking.database()
-    if tracking.uri() != f"sqlite:///{database}":
+    if not tracking.is_ours():
         raise TrackingError(f"only this project's own database is mended, not {tracking.uri()}")
     if not database.is_file():
         raise TrackingError(f"there is no {database}: put the mlruns/ that was moved there, or set DEEPFAKE_HOME")

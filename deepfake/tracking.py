@@ -28,7 +28,7 @@ from filelock import FileLock
 from deepfake import orphans, outbox
 from deepfake.config import PROJECT, Config, Ensemble, from_yaml, home, recorded, result_hash, to_yaml
 from deepfake.data.dataset import Data
-from deepfake.errors import ConfigError, DataError, TrackingError
+from deepfake.errors import ConfigError, DataError, DeepfakeError, TrackingError, refusal
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,18 +41,26 @@ VARIED = "sweep.varied"  # tag of a sweep's run: the overrides in which its jobs
 CODE = ("data", "augmentation", "models", "training", "evaluation", "experiment.py")  # what a result comes from
 ARTIFACTS = "artifacts"  # in mlruns/, of this project's own database
 RELOCATE = "`python -m deepfake relocate` mends it"
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 PACKAGES = ("tensorflow", "keras", "numpy", "mlflow", "opencv-python-headless", "pillow")
 
 
 def uri() -> str:
     """Return the tracking store: `MLFLOW_TRACKING_URI`, or this project's own database."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{database()}"
+    if named := os.environ.get("MLFLOW_TRACKING_URI"):
+        return named
+    if re.search("[%?#]", str(home())):  # these mean something in a URI, and the store would lie elsewhere
+        raise TrackingError(f"{home()}: MLflow needs a path without %, ? and #; set DEEPFAKE_HOME to another folder")
+    return f"sqlite:///{database()}"
 
 
 def database() -> Path:
     """Return the path of this project's own database, used or not."""
     return home() / "mlruns" / "mlflow.db"
+
+
+def is_ours() -> bool:
+    """Say whether the tracking store is this project's own database."""
+    return uri() == f"sqlite:///{database()}"
 
 
 def client() -> "MlflowClient":
@@ -74,6 +82,8 @@ def client() -> "MlflowClient":
     for chatty in ("mlflow.store.db.utils", "mlflow.store.model_registry.abstract_store", "urllib3.connectionpool"):
         # "Creating initial database tables", "Waiting up to ...", "Retrying", tracebacks of what is told in a line here
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
+    if is_ours() and database().exists() and not os.access(database(), os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(database()))
     with lock(), outbox.telling(uri()):
         connected = mlflow.MlflowClient(uri())  # not set_tracking_uri, which writes to the environment
         connected.search_experiments(max_results=1)  # the first touch runs the database's migrations
@@ -229,7 +239,8 @@ def run(config: Config, data: Data) -> Iterator[Run]:
 
     Raises:
         DataError: If a resumed run's data are no longer what they were.
-        TrackingError: If the store does not answer as the run begins, or the disk is full.
+        TrackingError: If the store does not answer as the run begins.
+        DeepfakeError: If the disk is full.
     """
     connected = client()
     with outbox.telling(uri()):
@@ -242,10 +253,8 @@ def run(config: Config, data: Data) -> Iterator[Run]:
         except BaseException as error:
             with suppress(OSError):  # of a full disk; the next start ends the run
                 record.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-            if isinstance(error, OSError) and error.errno in _DISK:
-                what = error.filename or "a file"
-                cure = f"free some space, then: python run.py resume={run_id}"
-                raise TrackingError(f"{what} cannot be written ({error.strerror}): {cure}") from None
+            if isinstance(error, OSError) and (reason := refusal(error)):
+                raise DeepfakeError(f"{reason}; then: python run.py resume={run_id}") from error
             raise
         record.end("FINISHED")
 
@@ -309,7 +318,7 @@ def experiment_id(connected: "MlflowClient", name: str) -> str:
 
 def elsewhere(locations: Sequence[str | Path]) -> list[Path]:
     """Return those places of artifacts of this project's own database that are another `mlruns/` than its own."""
-    if uri() != f"sqlite:///{database()}":
+    if not is_ours():
         return []
     ours = home() / "mlruns" / ARTIFACTS
     places = {Path(location) for location in locations}

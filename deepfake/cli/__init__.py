@@ -8,7 +8,7 @@ import typer
 from deepfake.cli import datasets, models, predict, runs, space, store
 from deepfake.config import home
 from deepfake.console import complain
-from deepfake.errors import DeepfakeError
+from deepfake.errors import DeepfakeError, told
 
 app = typer.Typer(
     help="Train with `python run.py`; look at, choose and use what it made with these commands.",
@@ -32,9 +32,10 @@ app.command()(store.relocate)
 
 def main() -> None:
     """Run a command; what a person can mend is one line and exit code 1."""
-    os.environ.setdefault("DEEPFAKE_HOME", str(home()))
+    os.environ["DEEPFAKE_HOME"] = str(home())
     try:
-        app()
+        with told():
+            app()
     except DeepfakeError as error:
         complain(error)
         sys.exit(1)

@@ -8,7 +8,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ from deepfake.data.cache import Decoded
 from deepfake.data.dataset import Data
 from deepfake.data.duplicates import Kind, Pair
 from deepfake.data.index import ImageFile
+from deepfake.data.tables import printable
 
 FORMAT = 1  # raise it when the same images would give other evidence
 Severity = Literal["error", "warning", "note"]
@@ -102,6 +103,7 @@ def audit(data: Data, settings: Dataset) -> Audit:
         *(Finding("error", shortcut.text) for shortcut in evidence.shortcuts.shortcuts),
     ]
     order = ("error", "warning", "note")
+    found = [replace(finding, text=printable(finding.text)) for finding in found]
     return Audit(sorted(found, key=lambda finding: order.index(finding.severity)), evidence)
 
 

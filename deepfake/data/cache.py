@@ -29,6 +29,7 @@ from deepfake.config import home
 from deepfake.data import duplicates, traits
 from deepfake.data.images import Resize, read, read_bytes, square
 from deepfake.data.index import ImageFile, stamp
+from deepfake.data.tables import printable
 from deepfake.errors import DataError, ImageError
 
 FORMAT = 3  # raise it when the same files would give other pixels, or a cache other files
@@ -225,7 +226,7 @@ def _fill(partial: Path, root: Path, files: Sequence[ImageFile], geometry: Geome
     with (partial / "files.csv").open("w", newline="", encoding="utf-8") as table:
         csv.writer(table).writerows(results)
     meta = {
-        "root": str(root).encode(errors="replace").decode(),  # to be shown, so whatever its name, it can be printed
+        "root": printable(str(root)),
         **asdict(geometry),
         "shape": [len(measured), *shape[1:]],
         **{name: _stamp(partial / f"{name}.u8") for name in MAPPED},

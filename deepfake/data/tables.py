@@ -10,6 +10,11 @@ from deepfake.errors import DataError
 CODING: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
 
 
+def printable(text: str) -> str:
+    """Return a text as it can be shown and kept anywhere, whatever names it holds."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def read(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
     """Read some columns of a table.
 

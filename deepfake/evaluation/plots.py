@@ -6,6 +6,7 @@ close. The colours are those of Okabe & Ito, "Color Universal Design" (2008), wh
 
 import math
 import textwrap
+import warnings
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,6 +22,8 @@ REAL, FAKE = "#0072B2", "#D55E00"
 TRAIN, VALIDATION, CURVE = "#E69F00", "#009E73", "#009E73"
 INK, PALE = "#333333", "#8C8C8C"
 BINS = np.linspace(0, 1, 41)
+
+warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a name in another script: boxes stand for it
 
 PANELS = (
     ("Loss", "linear", {"loss": ("Train", TRAIN), "val_loss": ("Validation", VALIDATION)}),

@@ -146,7 +146,7 @@ def _pairs(data: Data, pairs: Sequence[Pair]) -> Figure:
     shown = sorted(pairs, key=harm)[: SHEET // 2]
     images = data.decoded.images
     tiles = np.array([np.concatenate([images[pair.a], images[pair.b]], axis=1) for pair in shown])
-    captions = [f"{pair.kind}: {files[pair.a].path}, {files[pair.b].path}" for pair in shown]
+    captions = [tables.printable(f"{pair.kind}: {files[pair.a].path}, {files[pair.b].path}") for pair in shown]
     return plots.sheet(tiles, captions, f"{data.name}: pictures that are there twice", columns=4)
 
 

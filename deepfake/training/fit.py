@@ -1,8 +1,9 @@
 """Train a model: batches in, the weights of its best epoch out."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -289,10 +290,13 @@ def _learning_rate(model: keras.Model) -> float:
 
 
 def _set_seeds(config: Config) -> None:
+    if config.trainer.deterministic:
+        # Sums are split among the threads, so that as many as launchers grant would decide the last bits.
+        with suppress(RuntimeError):  # TensorFlow computes already, with as many as it began with
+            tf.config.threading.set_intra_op_parallelism_threads(os.cpu_count() or 1)
+        tf.config.experimental.enable_op_determinism()
     keras.utils.clear_session()  # in a sweep, several runs may share this process
     keras.utils.set_random_seed(config.seed)
-    if config.trainer.deterministic:
-        tf.config.experimental.enable_op_determinism()
 
 
 def _scope(strategy: str) -> AbstractContextManager:

@@ -308,7 +308,7 @@ def test_what_an_ended_run_left_is_tidied(root: Path, folder: Path) -> None:
     assert [(entry.root, entry.taken) for entry in entries(folder)] == [("", 4)]
     decoded(root, folder)
     (entry,) = entries(folder)
-    assert {path.name for path in folder.iterdir()} == {entry.key, f"{entry.key}.lock"}
+    assert {path.name for path in folder.iterdir()} - {f"{entry.key}.lock"} == {entry.key}  # filelock 3 leaves no lock
 
 
 def test_a_cache_that_is_removed_can_be_read_to_the_end(root: Path, folder: Path) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
@@ -53,7 +52,7 @@ if __name__ == "__main__":
         threads.leave(130)
     except JobError:
         sys.exit(1)  # its sweep has named it
-    except (DeepfakeError, HydraException, ValueError) as error:
+    except Exception as error:
         if TRACEBACKS or not is_expected(error):
             raise
         complain(explain(error))

@@ -33,7 +33,7 @@ from omegaconf.errors import (
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from deepfake.errors import ConfigError, DeepfakeError
+from deepfake.errors import ConfigError, DeepfakeError, one_line
 
 PROJECT = Path(__file__).resolve().parent.parent
 CONF = PROJECT / "conf"
@@ -48,6 +48,7 @@ else:
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]  # no path or name has control characters
 
 
 def home() -> Path:
@@ -74,10 +75,10 @@ class DatasetBase:
 
     image_size: Annotated[int, Field(ge=16, le=1024)]
     resize: Literal["squash", "crop", "pad"]
-    class_names: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=2, max_length=2)]
+    class_names: Annotated[list[Text], Field(min_length=2, max_length=2)]
     limit: Count | None
     max_unreadable: Fraction
-    cache_limit: Positive
+    cache_limit: Annotated[float, Field(gt=0, le=1e9)]
     audit: Literal["warn", "refuse", "off"]
 
 
@@ -103,11 +104,11 @@ class FolderDataset(DatasetBase):
     """
 
     name: Literal["folder"]
-    root: Annotated[str, Field(min_length=1)]
+    root: Text
     validation_fraction: Annotated[float, Field(gt=0, lt=1)]
     test_fraction: Annotated[float, Field(gt=0, lt=1)]
     split_seed: Annotated[int, Field(ge=0)]
-    split_file: Annotated[str, Field(min_length=1)] | None
+    split_file: Text | None
 
 
 @strict
@@ -119,7 +120,7 @@ class KaggleDataset(DatasetBase):
     validation_fraction: Annotated[float, Field(gt=0, lt=1)]
     test_fraction: Annotated[float, Field(gt=0, lt=1)]
     split_seed: Annotated[int, Field(ge=0)]
-    split_file: Annotated[str, Field(min_length=1)] | None
+    split_file: Text | None
 
 
 Dataset = SyntheticDataset | FolderDataset | KaggleDataset
@@ -182,7 +183,7 @@ class Augmentation:
         mixup: Share of another image that is laid over all of it, as over its label.
     """
 
-    name: str
+    name: Text
     crop: Annotated[int, Field(ge=16)] | None = None
     self_blended: SelfBlended | None = None
     rotation: Annotated[Op | None, _within(-180, 180)] = None
@@ -293,7 +294,7 @@ class Backbone(ModelBase):
     """
 
     name: Literal["mobilenet_v3", "efficientnet_b0", "xception"]
-    weights: str | None
+    weights: Text | None
     dropout: Dropout
     frozen_epochs: Annotated[int, Field(ge=0)]
     fine_tune_factor: Annotated[float, Field(gt=0, le=1)]
@@ -336,7 +337,7 @@ class OptimizerBase:
 
     learning_rate: Annotated[float, Field(gt=0, le=100)]
     schedule: Literal["constant", "cosine", "plateau"]
-    warmup_epochs: Annotated[float, Field(ge=0)]
+    warmup_epochs: Annotated[float, Field(ge=0, le=100_000)]
     plateau_factor: Annotated[float, Field(gt=0, lt=1)]
     plateau_patience: Count
     clip_norm: Positive | None
@@ -420,7 +421,7 @@ class Evaluation:
         certainty: Share of the verdicts Real and Fake that should be right on Validation; other images are Unsure.
     """
 
-    also: list[Annotated[str, Field(min_length=1)]]
+    also: list[Text]
     robustness: bool
     robustness_images: Count | None
     certainty: Annotated[float, Field(ge=0.5, lt=1)]
@@ -438,8 +439,8 @@ class Tracking:
             than the champion's, over which the new one becomes the champion.
     """
 
-    experiment: Annotated[str, Field(min_length=1)]
-    model_name: Annotated[str, Field(min_length=1, pattern=r"^[^/:]+$")]
+    experiment: Text
+    model_name: Annotated[str, Field(min_length=1, pattern=r"^[^/:\x00-\x1f\x7f]+$")]
     register: bool
     promote_at: Annotated[float, Field(ge=0, lt=1)]
 
@@ -470,7 +471,7 @@ class Config:
     tracking: Tracking
     sweep: Sweep
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)]
-    resume: str | None
+    resume: Text | None
 
 
 # ------------------------------------------------------------------------------------------------------ validation
@@ -492,7 +493,7 @@ def compose(overrides: list[str]) -> Config:
     try:
         with nullcontext() if within_run_py else initialize_config_dir(str(CONF), version_base=None):
             return validate(hydra_compose("config", overrides=overrides))
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, ValueError, RecursionError) as error:
         raise ConfigError(explain(error)) from error
 
 
@@ -528,7 +529,7 @@ def parse(overrides: Sequence[str]) -> dict[str, Override]:
     loader = running.config_loader() if running.is_initialized() else None  # which `glob` asks for the choices
     try:
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
-    except HydraException as error:
+    except (HydraException, ValueError, RecursionError) as error:
         raise ConfigError(explain(error)) from error
     return {override.get_key_element(): override for override in parsed}
 
@@ -552,7 +553,7 @@ def validate(composed: DictConfig | ListConfig | dict[str, Any]) -> Config:
     except UnicodeEncodeError as error:
         around = ascii(error.object[max(error.start - 60, 0) : error.end + 20])
         raise ConfigError(f"a name that is not valid UTF-8, in {around}: rename the folder or file") from None
-    except (OmegaConfBaseException, ValidationError) as error:
+    except (OmegaConfBaseException, ValueError) as error:
         raise ConfigError(explain(error)) from error
     _check_together(config)
     return config
@@ -673,8 +674,9 @@ def complete_ray(launcher: DictConfig) -> None:
 
 
 def is_expected(error: Exception) -> bool:
-    """Say whether an error is about what a person did; for a group given a value, Hydra raises a mere ValueError."""
-    return isinstance(error, DeepfakeError | HydraException) or str(error).startswith("Config group override")
+    """Say whether an error is about what a person did; of some overrides, Hydra raises a mere ValueError."""
+    known = DeepfakeError | HydraException | OmegaConfBaseException | RecursionError
+    return isinstance(error, known) or str(error).startswith(("Config group override", "Exceeds the limit"))
 
 
 def explain(error: Exception) -> str:
@@ -686,6 +688,12 @@ def explain(error: Exception) -> str:
     Returns:
         One line that names the key, what was given and what is allowed.
     """
+    if isinstance(error, RecursionError):
+        return "an override is nested too deeply to be read"
+    return one_line(_explain(error), 1000)
+
+
+def _explain(error: Exception) -> str:
     if isinstance(error, ValidationError):
         return "; ".join(_explain_invalid(detail) for detail in error.errors()[:3])
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
@@ -714,18 +722,18 @@ def _explain_invalid(detail: Any) -> str:
     if len(path) > 1 and path[0] in ("dataset", "model", "optimizer") and path[1] in _tags(path[0]):
         del path[1]
     key = ".".join(path)
+    if detail["type"] == "json_invalid":
+        return f"a value cannot be read: {detail['msg']}"
     if detail["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return _unknown_key(key, tag=detail["loc"][1] if len(detail["loc"]) > 2 else None)
     if detail["type"].startswith("missing"):
         return f"{key} is missing"
     if detail["type"] == "union_tag_invalid":
         return f"{key}.name={detail['ctx']['tag']}: should be one of {detail['ctx']['expected_tags']}"
-    if detail["type"] == "json_invalid":
-        return "a setting holds bytes that are not UTF-8: rename the folder or the file that it names"
     message = detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
     given = detail["input"]
     given = given.range if isinstance(given, Op) else given
-    return f"{key}={'null' if given is None else given}: {message}"
+    return f"{key}={'null' if given is None else one_line(given)}: {message}"
 
 
 def _unknown_key(key: str, tag: str | None = None) -> str:

@@ -4,9 +4,9 @@ This is all that the app and a Space need of the project: no Hydra, no MLflow.
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,10 +19,11 @@ from PIL import Image
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
-from deepfake import quiet, threads
+from deepfake import threads
 from deepfake.data.images import from_pil, read, square
-from deepfake.errors import ImageError, ModelError
+from deepfake.errors import ImageError, ModelError, one_line
 from deepfake.evaluation.heatmap import Examine, examiner, heat
+from deepfake.models import h5
 from deepfake.models.scoring import pool, scorer, temper
 
 if TYPE_CHECKING:
@@ -32,17 +33,7 @@ MODEL_FILE = "deepfake_model.h5"
 CARD_FILE = "detector.json"
 UNSURE = "Unsure"
 CHUNK = 128
-
-# Stock layers that compute with their weights and nothing else: no Lambda, no wrapper of other layers.
-ALLOWED_LAYERS = frozenset(
-    (
-        "Activation Add Average AveragePooling2D BatchNormalization Concatenate Conv2D Cropping2D Dense "
-        "DepthwiseConv2D Dropout ELU Embedding Flatten Functional GlobalAveragePooling2D "
-        "GlobalMaxPooling2D GroupNormalization InputLayer LayerNormalization LeakyReLU MaxPooling2D Maximum Multiply "
-        "Normalization PReLU ReLU Rescaling Reshape Resizing SeparableConv2D Sequential Softmax SpatialDropout2D "
-        "Subtract UpSampling2D ZeroPadding2D"
-    ).split(" ")
-)
+LONGEST_CARD = 2**24  # bytes; one has a thousandth
 
 ImageLike = str | Path | bytes | np.ndarray | Image.Image
 
@@ -53,7 +44,14 @@ def _rising(ends: tuple[float, float]) -> tuple[float, float]:
     return ends
 
 
+def _whole(framing: dict[str, float]) -> dict[str, float]:
+    if set(framing) != {"size", "x", "y", "found"}:
+        raise ValueError("should be size, x, y and found")
+    return framing
+
+
 Probability = Annotated[float, Field(ge=0, le=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Span = Annotated[tuple[Probability, Probability], AfterValidator(_rising)]
 
 
@@ -104,7 +102,7 @@ class Card:
     robustness: dict[str, Any] | None = None
     sets: list[dict[str, Any]] = field(default_factory=list)
     explanation: dict[str, Any] = field(default_factory=dict)
-    framing: dict[str, float] | None = None
+    framing: Annotated[dict[str, Finite], AfterValidator(_whole)] | None = None
 
     @property
     def drawn(self) -> bool:
@@ -138,6 +136,16 @@ class Prediction:
             return f"{text}; from {self.threshold:.1%} on it says {fake}."
         low, high = self.unsure
         return f"{text}; from {low:.1%} to {high:.1%} it has not been right often enough to say."
+
+
+@contextmanager
+def telling() -> Iterator[None]:
+    """Make one line of what a card lacks, or holds in another form than a run writes it, where it is told to people."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        missing = f" lacks {one_line(error)}" if isinstance(error, KeyError) else f": {one_line(error)}"
+        raise ModelError(f"{CARD_FILE}{missing}: a card as a run writes it tells of its data and metrics") from error
 
 
 def percent(share: float) -> str:
@@ -183,7 +191,7 @@ class Detector:
     def __init__(self, model: "keras.Model", card: Card) -> None:
         self.model = model
         self.card = card
-        self._score = scorer(model, card.temperature)
+        self._score = _probabilities(scorer(model, card.temperature))
         self._measure: Measure = self._look_once
 
     @classmethod
@@ -198,7 +206,8 @@ class Detector:
             The detector.
 
         Raises:
-            ModelError: If a file is missing, damaged, or holds anything but weights and allowed layers.
+            ModelError: If a file is missing, damaged, or holds anything but weights and allowed layers; if the model
+                cannot judge pictures of black, of white and of noise.
         """
         if str(source).startswith(("models:/", "runs:/")):
             from deepfake.registry import fetch  # only here: without a URI nothing of MLflow is needed
@@ -212,7 +221,9 @@ class Detector:
             raise ModelError(f"{path} is not there")
         if _sha256(path) != card.sha256:
             raise ModelError(f"{path} is not the file that {CARD_FILE} was written for (its SHA-256 differs)")
-        return cls(_load_model(path, card), card)
+        detector = cls(h5.load(path, card.input_size), card)
+        detector.score(_trial(card.input_size))
+        return detector
 
     def with_views(self) -> "Detector":
         """Return the same detector, which looks at every image in several views (see `evaluation.views`).
@@ -357,7 +368,10 @@ class Detector:
 
     @cached_property
     def _examine(self) -> Examine:
-        return examiner(self.model)
+        try:
+            return _probabilities(examiner(self.model))
+        except (ValueError, AttributeError, KeyError) as error:
+            raise ModelError(f"the model's verdicts cannot be explained ({type(error).__name__})") from error
 
     def _verdict(self, p_fake: float, spread: float) -> str:
         band = self.card.unsure
@@ -372,57 +386,49 @@ class Detector:
 
 def _read_card(path: Path) -> Card:
     try:
-        return TypeAdapter(Card).validate_json(path.read_bytes())
+        with path.open("rb") as file:
+            content = file.read(LONGEST_CARD + 1)
     except FileNotFoundError:
         raise ModelError(f"{path} is not there: a detector is a folder with {MODEL_FILE} and {CARD_FILE}") from None
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+    if len(content) > LONGEST_CARD:
+        raise ModelError(f"{path} is longer than {LONGEST_CARD:,} bytes, and no detector's card")
+    try:
+        return TypeAdapter(Card).validate_json(content)
     except ValidationError as error:
         detail = error.errors()[0]
-        raise ModelError(f"{path}: {'.'.join(map(str, detail['loc'])) or 'content'}: {detail['msg']}") from None
+        where = one_line(".".join(map(str, detail["loc"])) or "content")
+        raise ModelError(f"{path}: {where}: {detail['msg']}") from None
 
 
-def _load_model(path: Path, card: Card) -> "keras.Model":
-    _check_layers(path)
-    quiet.import_tensorflow()
-    import keras
+def _probabilities(score: Callable[[np.ndarray], Any]) -> Callable[[np.ndarray], Any]:
+    """Let a model's pass fail with a line for a person, and when what it gives is no probability.
 
-    try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # a damaged file can break the reader anywhere
-        raise ModelError(f"{path} cannot be loaded ({type(error).__name__})") from error
-    expected = (None, card.input_size, card.input_size, 3)
-    if model.input_shape != expected or model.output_shape != (None, 1):
-        raise ModelError(f"{path} maps {model.input_shape} to {model.output_shape}, not {expected} to (None, 1)")
-    return model
+    The weights of a damaged model can be such that it looks up what is not there, or computes with infinities.
+    """
 
+    def checked(images: np.ndarray) -> Any:
+        try:
+            found = score(images)
+        except ModelError:
+            raise
+        except Exception as error:  # TensorFlow's errors are of many kinds
+            raise ModelError(
+                f"the model cannot judge a picture ({type(error).__name__}): it is damaged, or too large"
+            ) from error
+        scores = found[0] if isinstance(found, tuple) else found
+        if not ((scores >= 0) & (scores <= 1)).all():
+            raise ModelError("the model is damaged: what it gives for a picture is no probability")
+        return found
 
-def _check_layers(path: Path) -> None:
-    """Refuse a model that holds anything but allowed layers, before anything in it is built."""
-    import h5py
-
-    try:
-        with h5py.File(path) as file:
-            config = json.loads(file.attrs["model_config"])
-    except (OSError, KeyError, ValueError):
-        raise ModelError(f"{path} is not a whole Keras .h5 model") from None
-    for name, module in [(config.get("class_name"), "keras"), *_objects(config)]:
-        package, _, kind = module.partition(".")
-        is_layer = (not kind or "layers" in kind or "models" in kind) and name != "DTypePolicy"
-        if package != "keras" or (is_layer and name not in ALLOWED_LAYERS):
-            raise ModelError(f"{path} holds {name} of {module}, which is not allowed: only stock layers are")
+    return checked
 
 
-def _objects(tree: Any) -> Iterator[tuple[Any, str]]:
-    """Walk everything that Keras would build: class name and module; entries of a `layers` list may lack the module."""
-    if isinstance(tree, dict):
-        if "module" in tree:
-            yield tree.get("class_name"), str(tree["module"])
-        layers = tree.get("layers")
-        for layer in layers if isinstance(layers, list) else []:
-            yield layer.get("class_name") if isinstance(layer, dict) else layer, "keras.layers"
-        tree = list(tree.values())
-    if isinstance(tree, list):
-        for item in tree:
-            yield from _objects(item)
+def _trial(size: int) -> np.ndarray:
+    """Return pictures that tell whether a model can judge any: black, white and noise."""
+    noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    return np.stack([np.zeros_like(noise), np.full_like(noise, 255), noise])
 
 
 def _sha256(path: Path) -> str:

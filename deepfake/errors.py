@@ -68,3 +68,9 @@ def refusal(error: OSError) -> str | None:
             "set DEEPFAKE_HOME to a folder of yours"
         )
     return None
+
+
+def one_line(text: object, longest: int = 80) -> str:
+    """Write what anyone may have written so that it stays one line, and a short one."""
+    line = "".join(letter if letter.isprintable() else "?" for letter in str(text)[: longest + 1])
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"

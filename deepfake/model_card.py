@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from deepfake.detector import CARD_FILE, MODEL_FILE, Card
+from deepfake.detector import CARD_FILE, MODEL_FILE, Card, telling
 
 MODEL_CARD_FILE = "model_card.md"
 METRICS = {
@@ -30,6 +30,7 @@ LIMITS = """\
 - A verdict is a probability, not evidence. Do not judge a person or publish an accusation by it."""
 
 
+@telling()
 def model_card(card: Card, name: str) -> str:
     """Write the model card of a detector.
 
@@ -39,6 +40,9 @@ def model_card(card: Card, name: str) -> str:
 
     Returns:
         Markdown with Hugging Face's front matter.
+
+    Raises:
+        ModelError: If the card does not hold what a run writes.
     """
     sections = [
         f"---\n{_front_matter(card, name)}\n---",

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from deepfake.detector import UNSURE, Card, Prediction, percent
+from deepfake.detector import UNSURE, Card, Prediction, percent, telling
 from deepfake.errors import ImageError
 from deepfake.evaluation.heatmap import tint
 from deepfake.page.pictures import View, data_uri
@@ -108,6 +108,7 @@ def table(rows: Sequence[Row], card: Card) -> str:
     return f'<div class="df-many"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{link}'
 
 
+@telling()
 def about(card: Card, name: str) -> str:
     """Say in two lines of Markdown what the model is, how good it is and where it fails."""
     total = sum(card.data["counts"]["Train"].values())

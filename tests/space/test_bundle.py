@@ -22,7 +22,7 @@ FILES = """\
 deepfake/__init__.py deepfake/detector.py deepfake/errors.py deepfake/quiet.py deepfake/threads.py
 deepfake/data/__init__.py deepfake/data/faces.py deepfake/data/images.py deepfake/data/mapped.py
 deepfake/evaluation/__init__.py deepfake/evaluation/heatmap.py
-deepfake/models/__init__.py deepfake/models/scoring.py
+deepfake/models/__init__.py deepfake/models/h5.py deepfake/models/scoring.py
 deepfake/page/__init__.py deepfake/page/answer.py deepfake/page/engine.py deepfake/page/gate.py deepfake/page/layout.py
 deepfake/page/models.py deepfake/page/pictures.py deepfake/page/style.css deepfake/page/uploads.py
 deepfake/page/examples/1-real.jpg deepfake/page/examples/2-fake.jpg deepfake/page/examples/3-real.jpg

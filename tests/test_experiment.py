@@ -195,13 +195,14 @@ def test_a_failed_run_is_failed(home: Path, small: list[str]) -> None:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_is_killed_and_can_be_resumed(home: Path, small: list[str], how: signal.Signals) -> None:
     settings = [*small, "trainer.epochs=300", "trainer.early_stopping=null", "tracking.register=false"]
-    process = subprocess.Popen([sys.executable, "run.py", *settings], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    for line in process.stdout:
-        if "epoch   3/" in line:
-            process.send_signal(how)
-            break
-    process.stdout.read()
-    assert process.wait(60) == 130
+    command = [sys.executable, "run.py", *settings]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if "epoch   3/" in line:
+                process.send_signal(how)
+                break
+        process.communicate()
+    assert process.returncode == 130
     (row,) = leaderboard.rows()
     assert row["status"] == "KILLED"
     assert (home / "mlruns" / "checkpoints" / f"{row['run_id']}.npz").is_file()

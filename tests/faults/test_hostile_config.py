@@ -25,16 +25,13 @@ CHOICES = (  # together they name every key
     "dataset=folder dataset.root=/faces augmentation=self_blended model=xception optimizer=sgd",
     "dataset=kaggle augmentation=heavy model=cnn optimizer=adam",
 )
+TYPED = (
+    *("nan", "inf", "-inf", "1e308", "1e400", "-1", "''", "word", "null", "[]", "{}", "true", "???"),
+    *("[nan]", "[null]", "[[[1]]]", "{a:{b:1}}", "${nope}", "${model}", "${oc.env:NOPE}", "${oc.env:HOME}"),
+    *("'${oc.create:{a:1}}'", "'${oc.decode:word}'", "'${seed}.${seed}'"),
+)
 STRANGE = {  # as a person types them
-    **{
-        value: value
-        for value in ("nan", "inf", "-inf", "1e308", "1e400", "-1", "''", "word", "null", "[]", "{}", "true")
-    },
-    **{value: value for value in ("[nan]", "[null]", "[[[1]]]", "{a:{b:1}}", "${nope}", "${model}", "${oc.env:NOPE}")},
-    **{
-        value: value
-        for value in ("${oc.env:HOME}", "'${oc.create:{a:1}}'", "'${oc.decode:word}'", "'${seed}.${seed}'", "???")
-    },
+    **dict(zip(TYPED, TYPED, strict=True)),
     "a command": "{_target_:os.system,_args_:[true]}",
     "a large number": "9" * 30,
     "a long word": "x" * 10**4,
@@ -43,8 +40,6 @@ STRANGE = {  # as a person types them
     "two lines": "'a\nb'",
     "an escape": "'\x1b[31m'",
 }
-
-
 NO_NUMBER = ("nan", "inf", "-inf", "1e400", "''", "word", "[]", "{}", "[nan]")
 
 

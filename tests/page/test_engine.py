@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from deepfake.detector import Detector, Prediction
+from deepfake.errors import ModelError
 from deepfake.page.engine import BATCH, Engine
 
 SIZE = 32
@@ -58,6 +59,6 @@ def test_more_than_a_batch_at_once(engine: Engine) -> None:
 
 
 def test_an_error_reaches_whoever_waited_and_nobody_else(engine: Engine) -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(ModelError, match="cannot judge a picture"):
         engine.judge([np.zeros((SIZE, SIZE + 1, 3), np.uint8)])
     assert engine.judge(squares(1))

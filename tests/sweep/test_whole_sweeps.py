@@ -88,13 +88,14 @@ def test_a_dry_run_of_a_single_run(home: Path, quick: list[str]) -> None:
 def test_a_sweep_that_is_ended_is_killed_and_goes_on(home: Path, small: list[str], told: signal.Signals) -> None:
     command = ["-m", *small, "seed=1,2", "trainer.epochs=40", "trainer.early_stopping=null", "tracking.register=false"]
     process = [sys.executable, "run.py", *command]
-    sweep = subprocess.Popen(process, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    assert any(line.startswith("  epoch   2/") for line in sweep.stdout)
-    if told == signal.SIGINT:
-        os.killpg(sweep.pid, told)  # as the keyboard does
-    else:
-        sweep.send_signal(told)
-    assert sweep.wait(60) == 130
+    with subprocess.Popen(process, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True) as sweep:
+        assert any(line.startswith("  epoch   2/") for line in sweep.stdout)
+        if told == signal.SIGINT:
+            os.killpg(sweep.pid, told)  # as the keyboard does
+        else:
+            sweep.send_signal(told)
+        sweep.communicate(timeout=60)
+    assert sweep.returncode == 130
     (row,) = leaderboard.rows()
     assert (row["status"], the_sweep()["status"]) == ("KILLED", "KILLED")
     if told == signal.SIGTERM:

@@ -260,6 +260,7 @@ def run(config: Config, data: Data) -> Iterator[Run]:
 
 
 def _begin(connected: "MlflowClient", config: Config, data: Data) -> str:
+    from mlflow import MlflowException
     from mlflow.entities import Param
 
     place = _sweep_tags(connected)
@@ -270,7 +271,11 @@ def _begin(connected: "MlflowClient", config: Config, data: Data) -> str:
     params = [Param(key, str(value)) for key, value in recorded(config).items()]
     connected.log_batch(run_id, params=params, tags=as_tags(_tags(config, data) | place))
     connected.log_text(run_id, to_yaml(config), "config.yaml")
-    connected.log_inputs(run_id, _dataset_inputs(config, data))
+    inputs = _dataset_inputs(config, data)
+    try:
+        connected.log_inputs(run_id, inputs)
+    except MlflowException:  # of runs that are the first of a data set at once, MLflow fails all but one
+        connected.log_inputs(run_id, inputs)
     return run_id
 
 

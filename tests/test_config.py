@@ -11,7 +11,7 @@ from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf, open_dict, read_write
 
 from deepfake import config
-from deepfake.config import CONF, Adam, AdamW, Augmentation, Backbone, Op, compose
+from deepfake.config import CONF, AdamW, Augmentation, Backbone, Op, compose
 from deepfake.errors import ConfigError
 
 ROOT = CONF.parent

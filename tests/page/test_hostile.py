@@ -52,7 +52,7 @@ class Server:
 
     def uploads(self) -> list[Path]:
         (folder,) = self.folder.glob("deepfake-uploads-*")
-        return [path for path in folder.rglob("*") if path.is_file()]
+        return [Path(place, name) for place, _, names in os.walk(folder) for name in names]  # some go meanwhile
 
     def memory(self, what: str) -> float:
         """Return megabytes: `VmRSS`, those in use now, or `VmHWM`, the most so far."""

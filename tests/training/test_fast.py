@@ -90,7 +90,8 @@ def test_a_gradient_that_the_library_spoilt_is_computed_again(monkeypatch: pytes
         return tf.concat([result[:, :, :-1], result[:, :, -1:] + float("nan")], axis=2)
 
     monkeypatch.setattr(tf.raw_ops, "Conv2DBackpropFilter", spoilt)
-    np.testing.assert_allclose(kernel_gradient(), sound, rtol=0.01)
+    # float32 rounds once where bfloat16 may round every product: by how much is the processor's
+    np.testing.assert_allclose(kernel_gradient(), sound, rtol=0.01, atol=0.03 * np.abs(sound).max())
 
 
 def test_the_moving_statistics_are_those_of_keras() -> None:

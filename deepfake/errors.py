@@ -61,7 +61,9 @@ def refusal(error: OSError) -> str | None:
         _, place, why = error.args[0][0]
         return f"{place}: {why}; free some space" if os.strerror(errno.ENOSPC) in why else None
     if error.errno in _FULL:
-        return f"{error.filename or tempfile.gettempdir()}: {error.strerror}; free some space"
+        known = error.filename2 or error.filename  # of a copy, where it should go
+        places = f"{os.environ.get('DEEPFAKE_HOME', 'data/ and mlruns/')} or {tempfile.gettempdir()}"
+        return f"{known or places}: {error.strerror}; free some space"
     if error.errno in _REFUSED and isinstance(error.filename, str):
         return (
             f"{error.filename}: {error.strerror}; give yourself access to it, or, for data/ and mlruns/, "

@@ -119,10 +119,13 @@ class Outbox:
 
     def _keep(self, entry: dict[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._entries.open("a", encoding="utf-8") as file:
-            file.write(f"\n{json.dumps(entry)}\n")  # on a line of its own, even after one that was cut off
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self._entries.open("a", encoding="utf-8") as file:
+                file.write(f"\n{json.dumps(entry)}\n")  # on a line of its own, even after one that was cut off
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._entries)) from error  # writing does not tell where
 
     def _kept(self) -> Iterator[dict[str, Any]]:
         if self._entries.is_file():

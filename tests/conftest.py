@@ -33,12 +33,31 @@ def session_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home for one test alone: no data, no runs."""
+def new_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home for one test alone, in which nothing is yet."""
     folder = tmp_path / "home"
     folder.mkdir()
     monkeypatch.setenv("DEEPFAKE_HOME", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of no runs: MLflow takes seconds to make its tables, which is done once for all tests."""
+    from deepfake import tracking
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEEPFAKE_HOME", str(tmp_path_factory.mktemp("empty")))
+        tracking.client()
+        return tracking.database()
+
+
+@pytest.fixture
+def home(new_home: Path, empty_database: Path) -> Path:
+    """A home for one test alone: no data, no runs."""
+    (new_home / "mlruns").mkdir()
+    shutil.copy(empty_database, new_home / "mlruns")
+    return new_home
 
 
 def draw_face(label: int, number: int, size: int = 40) -> np.ndarray:

@@ -10,7 +10,7 @@ import pytest
 from deepfake.config import CONF
 
 
-def test_no_model_yet_says_which_command_makes_one(home: Path) -> None:
+def test_no_model_yet_says_which_command_makes_one(new_home: Path) -> None:
     done = subprocess.run([sys.executable, "app.py"], cwd=CONF.parent, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.strip().endswith("`python run.py` trains and registers one")

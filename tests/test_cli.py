@@ -228,11 +228,11 @@ def test_predict_a_folder_and_a_broken_file(finished_run: dict, faces: Path, bro
 
 
 @pytest.fixture
-def caches(home: Path, faces: Path) -> Path:
+def caches(new_home: Path, faces: Path) -> Path:
     """The folder of two caches, of faces of 16 px and of 32 px."""
     for size in (16, 32):
         load(compose(["dataset=folder", f"dataset.root={faces}", f"dataset.image_size={size}"]).dataset)
-    return home / "data" / "cache"
+    return new_home / "data" / "cache"
 
 
 def test_caches_are_listed(caches: Path, faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,18 +322,18 @@ def test_a_class_that_is_missing_gives_no_number(finished_run: dict, make_faces:
     assert found["metrics"]["accuracy_fake"] is not None
 
 
-def test_audit_of_what_is_fit(make_faces: Callable, home: Path) -> None:
-    root = synthetic.make(home / "faces", 60, 0)
+def test_audit_of_what_is_fit(make_faces: Callable, new_home: Path) -> None:
+    root = synthetic.make(new_home / "faces", 60, 0)
     done = deepfake("audit", "dataset=folder", f"dataset.root={root}", "dataset.image_size=32")
     assert "faces is fit to train on" in done.stdout
     assert "How well the label is told without looking at a face" in done.stdout
-    (folder,) = (home / "data" / "audits").iterdir()
+    (folder,) = (new_home / "data" / "audits").iterdir()
     assert {"findings.csv", "pairs.csv", "traits.csv", "examples.png"} <= {path.name for path in folder.iterdir()}
 
 
-def test_audit_finds_and_mends(home: Path, tmp_path: Path) -> None:
+def test_audit_finds_and_mends(new_home: Path, tmp_path: Path) -> None:
     """With a copy across splits, and fakes as PNG: the split file mends the one, the written images the other too."""
-    root = synthetic.make(home / "faces", 60, 0)
+    root = synthetic.make(new_home / "faces", 60, 0)
     shutil.copy(root / "Train" / "Real" / "00001.jpg", root / "Test" / "Real" / "x.jpg")
     for path in list(root.glob("*/Fake/*.jpg")):
         Image.open(path).save(path.with_suffix(".png"))

@@ -106,15 +106,15 @@ def test_the_data_and_the_circumstances(finished_run: dict) -> None:
 
 
 def test_the_store_is_in_its_home_whatever_the_working_directory(
-    home: Path, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    new_home: Path, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     experiment.run(compose([*small, "trainer.epochs=1", "tracking.register=false"]))
-    assert (home / "mlruns" / "mlflow.db").is_file()
-    assert list((home / "mlruns" / "artifacts").iterdir())
+    assert (new_home / "mlruns" / "mlflow.db").is_file()
+    assert list((new_home / "mlruns" / "artifacts").iterdir())
     assert not list((tmp_path / "elsewhere").iterdir())
-    assert not list((home / "mlruns" / "checkpoints").iterdir())
+    assert not list((new_home / "mlruns" / "checkpoints").iterdir())
     assert leaderboard.rows()[0]["version"] is None
 
 
@@ -241,7 +241,7 @@ def test_resuming_what_is_not_there(home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_several_first_runs_at_once_share_a_new_store(home: Path, small: list[str]) -> None:
+def test_several_first_runs_at_once_share_a_new_store(new_home: Path, small: list[str]) -> None:
     settings = [*small, "trainer.epochs=1"]
     processes = [
         subprocess.Popen([sys.executable, "run.py", *settings, f"seed={seed}"], cwd=ROOT, stdout=subprocess.DEVNULL)
@@ -251,11 +251,11 @@ def test_several_first_runs_at_once_share_a_new_store(home: Path, small: list[st
     rows = leaderboard.rows()
     assert {row["status"] for row in rows} == {"FINISHED"}
     assert sorted(row["version"] for row in rows) == ["1", "2", "3"]
-    assert len(list((home / "data" / "cache").glob("*/pixels.u8"))) == 1
+    assert len(list((new_home / "data" / "cache").glob("*/pixels.u8"))) == 1
 
 
-def test_the_first_example_of_the_readme_prints_the_next_steps(home: Path) -> None:
-    done = run_py("experiment=smoke", env={**os.environ, "DEEPFAKE_HOME": str(home)})
+def test_the_first_example_of_the_readme_prints_the_next_steps(new_home: Path) -> None:
+    done = run_py("experiment=smoke", env={**os.environ, "DEEPFAKE_HOME": str(new_home)})
     assert done.returncode == 0, done.stderr
     for text in ("balanced accuracy", "python -m deepfake ui", "python app.py", "say nothing about real deepfakes"):
         assert text in done.stdout

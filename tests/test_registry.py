@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deepfake import experiment, leaderboard, registry, tracking
+from deepfake import experiment, leaderboard, registry, relocation, tracking
 from deepfake.config import compose
 from deepfake.detector import Detector
 from deepfake.errors import ModelError, TrackingError
@@ -15,10 +15,21 @@ from deepfake.evaluation.bootstrap import Difference
 NAME = registry.MODEL_NAME
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, small: list[str]) -> Path:
+    """A home with one finished run."""
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp("whole")
+        patch.setenv("DEEPFAKE_HOME", str(home))
+        experiment.run(compose([*small, "trainer.epochs=1"]))
+    return home
+
+
 @pytest.fixture
-def run_id(home: Path, small: list[str]) -> str:
+def run_id(new_home: Path, whole: Path) -> str:
     """A finished run in a store of its own: version 1, champion."""
-    experiment.run(compose([*small, "trainer.epochs=1"]))
+    shutil.copytree(whole / "mlruns", new_home / "mlruns")
+    relocation.relocate()
     return leaderboard.rows()[0]["run_id"]
 
 

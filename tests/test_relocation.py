@@ -14,10 +14,10 @@ from deepfake.errors import ModelError, TrackingError
 
 
 @pytest.fixture
-def copied(finished_run: dict, session_home: Path, home: Path) -> Path:
+def copied(finished_run: dict, session_home: Path, new_home: Path) -> Path:
     """A home with a copy of another's runs; the other is still there."""
-    shutil.copytree(session_home / "mlruns", home / "mlruns")
-    return home
+    shutil.copytree(session_home / "mlruns", new_home / "mlruns")
+    return new_home
 
 
 def relocate() -> str:
@@ -63,11 +63,11 @@ def test_a_folder_whose_name_only_begins_alike_is_another(home: Path, monkeypatc
 
 
 @pytest.mark.parametrize("uri", [None, "http://127.0.0.1:9"])
-def test_what_cannot_be_mended(uri: str | None, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_mended(uri: str | None, new_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if uri:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     done = CliRunner().invoke(app, ["relocate"])
-    expected = "only this project's own database is mended" if uri else f"there is no {home}/mlruns/mlflow.db"
+    expected = "only this project's own database is mended" if uri else f"there is no {new_home}/mlruns/mlflow.db"
     assert expected in str(done.exception)
 
 

@@ -13,7 +13,7 @@ from deepfake.errors import DataError, TrackingError
 
 
 @pytest.fixture
-def server(serve: Callable, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def server(serve: Callable, new_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A tracking server with its own database and artifacts."""
     url = "http://127.0.0.1:5918"
     stores = ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--artifacts-destination", f"{tmp_path}/files"]
@@ -22,13 +22,13 @@ def server(serve: Callable, home: Path, tmp_path: Path, monkeypatch: pytest.Monk
         yield url
 
 
-def test_a_server_records_and_serves_a_run(server: str, home: Path, small: list[str]) -> None:
+def test_a_server_records_and_serves_a_run(server: str, new_home: Path, small: list[str]) -> None:
     experiment.run(compose([*small, "trainer.epochs=1"]))
     (row,) = leaderboard.rows()
     assert (row["status"], row["version"], row["alias"]) == ("FINISHED", "1", "champion")
-    assert not (home / "mlruns" / "mlflow.db").exists()
+    assert not (new_home / "mlruns" / "mlflow.db").exists()
     folder = registry.fetch("champion")
-    assert folder.is_relative_to(home / "mlruns" / "downloads")
+    assert folder.is_relative_to(new_home / "mlruns" / "downloads")
     assert Detector.load("models:/deepfake-detector@champion").card.run_id == row["run_id"]
 
 

@@ -1,5 +1,6 @@
 """What visitors send: taken from Gradio as files, limited, and deleted as soon as it is answered."""
 
+import os
 import secrets
 import time
 from collections.abc import Iterator
@@ -79,7 +80,8 @@ class Uploads(set):
         Gradio's own `delete_cache` does not know what was sent in part, deletes what is being judged, and ends for good
         when a file comes while it looks through them.
         """
-        for path in [path for path in folder.rglob("*") if path.is_file()]:
+        # `walk` passes over a folder that goes meanwhile; `rglob` raises, which would end the watch
+        for path in [Path(inside, name) for inside, _, names in os.walk(folder) for name in names]:
             with suppress(OSError), self._lock:
                 if path.stat().st_mtime < time.time() - STALE and str(path) not in self._taken:
                     self.discard(str(path))

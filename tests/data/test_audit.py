@@ -25,7 +25,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def root(drawn: Path, tmp_path: Path, home: Path) -> Path:
+def root(drawn: Path, tmp_path: Path, new_home: Path) -> Path:
     """A copy of them to spoil."""
     return shutil.copytree(drawn, tmp_path / "faces")
 
@@ -173,8 +173,8 @@ def test_it_is_done_once_for_the_same_images(root: Path, monkeypatch: pytest.Mon
     assert audited(root) == first
 
 
-def test_a_damaged_result_is_found_again(root: Path, home: Path) -> None:
+def test_a_damaged_result_is_found_again(root: Path, new_home: Path) -> None:
     first = audited(root)
-    (kept,) = home.glob("data/cache/*/audit.json")
+    (kept,) = new_home.glob("data/cache/*/audit.json")
     kept.write_text(kept.read_text()[:100])
     assert audited(root) == first

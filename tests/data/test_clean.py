@@ -75,7 +75,7 @@ def test_groups_torn_by_a_random_split_are_shared_out_as_the_splits_were() -> No
 
 
 @pytest.fixture
-def root(tmp_path: Path, home: Path, make_faces: Callable[..., Path]) -> Path:
+def root(tmp_path: Path, new_home: Path, make_faces: Callable[..., Path]) -> Path:
     return make_faces(tmp_path / "faces", {"Train": 6, "Validation": 3, "Test": 3})
 
 
@@ -111,7 +111,7 @@ def test_a_split_file_that_does_not_fit(root: Path, tmp_path: Path, text: str | 
         load_splits(settings, SPLITS)
 
 
-def test_the_copy_is_encoded_alike_and_its_originals_are_as_they_were(tmp_path: Path, home: Path) -> None:
+def test_the_copy_is_encoded_alike_and_its_originals_are_as_they_were(tmp_path: Path, new_home: Path) -> None:
     root = tmp_path / "mixed"
     rng = np.random.default_rng(0)
     for split in SPLITS:

@@ -19,7 +19,7 @@ def settings(root: Path, *overrides: str) -> Dataset:
 
 
 @pytest.fixture
-def root(tmp_path: Path, make_faces: Callable[..., Path], home: Path) -> Path:
+def root(tmp_path: Path, make_faces: Callable[..., Path], new_home: Path) -> Path:
     return make_faces(tmp_path / "faces", COUNTS)
 
 
@@ -34,18 +34,18 @@ def test_splits_labels_and_pixels(root: Path) -> None:
             assert ("Fake" in path) == label
 
 
-def test_the_second_time_nothing_is_decoded(root: Path, home: Path) -> None:
+def test_the_second_time_nothing_is_decoded(root: Path, new_home: Path) -> None:
     load(settings(root))
-    (pixels,) = (home / "data" / "cache").glob("*/pixels.u8")
+    (pixels,) = (new_home / "data" / "cache").glob("*/pixels.u8")
     before = pixels.stat().st_mtime_ns
     assert load(settings(root)).splits["Test"].images.shape == (8, 24, 24, 3)
     assert pixels.stat().st_mtime_ns == before
 
 
-def test_a_new_cache_makes_room_for_itself(root: Path, home: Path) -> None:
+def test_a_new_cache_makes_room_for_itself(root: Path, new_home: Path) -> None:
     whole = np.array(load(settings(root)).splits["Train"].images)
     load(settings(root, "dataset.resize=crop", "dataset.cache_limit=1e-6"))
-    assert len(list((home / "data" / "cache").glob("*/pixels.u8"))) == 1
+    assert len(list((new_home / "data" / "cache").glob("*/pixels.u8"))) == 1
     assert np.array_equal(load(settings(root)).splits["Train"].images, whole)
 
 
@@ -99,7 +99,7 @@ def test_evaluation_takes_a_split_with_one_class(root: Path) -> None:
     assert load_splits(settings(root), ["Test"]).splits["Test"].counts(["Real", "Fake"]) == {"Real": 4, "Fake": 0}
 
 
-def test_a_folder_without_splits_is_split(tmp_path: Path, home: Path, make_faces: Callable[..., Path]) -> None:
+def test_a_folder_without_splits_is_split(tmp_path: Path, new_home: Path, make_faces: Callable[..., Path]) -> None:
     root = make_faces(tmp_path / "flat", {".": 20})
     data = load(settings(root, "dataset.validation_fraction=0.2", "dataset.test_fraction=0.3"))
     assert {name: len(split.labels) for name, split in data.splits.items()} == {
@@ -116,14 +116,14 @@ def test_limit(root: Path) -> None:
     assert {len(split.labels) for split in data.splits.values()} == {4}
 
 
-def test_kaggle_says_what_is_missing(home: Path) -> None:
+def test_kaggle_says_what_is_missing(new_home: Path) -> None:
     with pytest.raises(DataError, match="pip install kagglehub|the download failed"):
         load(compose(["dataset=kaggle"]).dataset)
 
 
-def test_a_kaggle_set_that_was_downloaded_is_a_folder(home: Path, make_faces: Callable[..., Path]) -> None:
-    root = make_faces(home / "data" / "kaggle" / "unpacked" / "Dataset", COUNTS).parent
-    note = home / "data" / "kaggle" / "manjilkarki--deepfake-and-real-images.json"
+def test_a_kaggle_set_that_was_downloaded_is_a_folder(new_home: Path, make_faces: Callable[..., Path]) -> None:
+    root = make_faces(new_home / "data" / "kaggle" / "unpacked" / "Dataset", COUNTS).parent
+    note = new_home / "data" / "kaggle" / "manjilkarki--deepfake-and-real-images.json"
     note.write_text(f'{{"root": "{root}"}}')
     assert len(load(compose(["dataset=kaggle"]).dataset).splits["Train"].labels) == 12
     note.write_text('{"root": "/ho')  # as of a process that was killed

@@ -36,3 +36,9 @@ def typed(start: Callable[..., subprocess.Popen]) -> Callable[..., subprocess.Co
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     return run
+
+
+@pytest.fixture
+def home(new_home: Path) -> Path:
+    """A home for one test alone, in which nothing is yet: its beginning is part of what goes wrong."""
+    return new_home

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -84,6 +85,18 @@ def test_what_was_broken_off_or_never_asked_about_goes_with_its_folder(tmp_path:
     uploads.sweep(tmp_path)
     assert left(tmp_path) == set()
     assert not uploads
+
+
+def test_folders_that_come_and_go_meanwhile_do_not_end_it(tmp_path: Path) -> None:
+    def come_and_go() -> None:
+        for number in range(3000):
+            folder = tmp_path / str(number % 50)
+            folder.rmdir() if folder.exists() else folder.mkdir()
+
+    visitors = Thread(target=come_and_go)
+    visitors.start()
+    while visitors.is_alive():
+        Uploads().sweep(tmp_path)
 
 
 def age(folder: Path) -> None:

@@ -69,11 +69,11 @@ def test_a_sweep_goes_on_past_a_job_that_fails_and_typed_again_runs_only_that(ho
     assert len(leaderboard.rows()) == 4
 
 
-def test_a_mistake_in_one_job_stops_the_sweep_before_it_begins(home: Path, quick: list[str]) -> None:
+def test_a_mistake_in_one_job_stops_the_sweep_before_it_begins(new_home: Path, quick: list[str]) -> None:
     done = run_py("-m", *quick, "model.dropout=0.5,3")
     assert done.returncode == 1
     assert done.stderr == "error: job 1 (model.dropout=3): model.dropout=3: should be less than 1\n"
-    assert not (home / "mlruns" / "mlflow.db").exists()
+    assert not (new_home / "mlruns" / "mlflow.db").exists()
 
 
 def test_a_dry_run_of_a_single_run(home: Path, quick: list[str]) -> None:
@@ -189,7 +189,7 @@ def ray_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.mark.slow
 def test_a_cluster_logs_to_one_server(
-    home: Path, quick: list[str], tmp_path: Path, serve: Callable, postgres: str, ray_cluster: str,
+    new_home: Path, quick: list[str], tmp_path: Path, serve: Callable, postgres: str, ray_cluster: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     pytest.importorskip("psycopg")
@@ -209,4 +209,4 @@ def test_a_cluster_logs_to_one_server(
         assert began[1][0] < began[0][1]  # the second did not wait for the first
         assert sweep["best.run_id"] == rows[0]["run_id"]
         assert tracking.client().list_artifacts(sweep["id"], "comparison")
-    assert not (home / "mlruns" / "mlflow.db").exists()
+    assert not (new_home / "mlruns" / "mlflow.db").exists()

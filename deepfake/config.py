@@ -48,7 +48,15 @@ else:
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
-Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]  # no path or name has control characters
+
+
+def _printable(text: str) -> str:
+    if re.search(r"[\x00-\x1f\x7f]", text):
+        raise ValueError("should have no control characters, like a line break")
+    return text
+
+
+Text = Annotated[str, Field(min_length=1), AfterValidator(_printable)]  # of paths and names
 
 
 def home() -> Path:

@@ -199,6 +199,7 @@ class Run:
         self.checkpoint = checkpoint(run_id)
         self.outbox = outbox.Outbox(connected, run_id)
         self._logged = {metric.step for metric in connected.get_metric_history(run_id, "epoch/loss")}
+        self._final = connected.get_run(run_id).data.metrics
 
     def log_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
         """Record the metrics of an epoch, once: epochs that stand there from before an interruption are passed over."""
@@ -206,8 +207,13 @@ class Run:
             self._log({f"epoch/{name}": value for name, value in metrics.items()}, epoch)
 
     def log_metrics(self, split: str, metrics: dict[str, float]) -> None:
-        """Record the final metrics of a split, as `test/auc`; those that could not be computed are left out."""
-        self._log({f"{split.lower()}/{name}": value for name, value in metrics.items() if not math.isnan(value)}, 0)
+        """Record the final metrics of a split, as `test/auc`, once; those that could not be computed are left out."""
+        new = {}
+        for name, value in metrics.items():
+            named = f"{split.lower()}/{name}"
+            if not math.isnan(value) and not math.isclose(value, self._final.get(named, math.nan), rel_tol=1e-6):
+                new[named] = value
+        self._log(new, 0)
 
     def log_artifacts(self, folder: Path, place: str | None = None) -> None:
         """Keep a folder's files, below `place` among the run's artifacts."""

@@ -38,6 +38,15 @@ def test_the_environment_is_left_alone(home: Path) -> None:
     assert tracking.uri() == f"sqlite:///{home}/mlruns/mlflow.db"
 
 
+def test_what_a_resumed_run_measures_again_stands_there_once(home: Path) -> None:
+    client = tracking.client()
+    run_id = client.create_run(tracking.experiment_id(client, "deepfake")).info.run_id
+    for metrics in ({"auc": 0.9, "loss": 0.4}, {"auc": 0.9, "loss": 0.4, "eer": 0.1}):
+        tracking.Run(client, run_id).log_metrics("Test", metrics)
+    for name, value in (("auc", 0.9), ("loss", 0.4), ("eer", 0.1)):
+        assert [metric.value for metric in client.get_metric_history(run_id, f"test/{name}")] == [value]
+
+
 def test_a_deleted_experiment_says_so(home: Path, small: list[str]) -> None:
     client = tracking.client()
     client.delete_experiment(client.create_experiment("gone"))

@@ -132,7 +132,7 @@ def test_every_kind_of_file_is_indexed_or_reported_in_bounded_memory(
 
 def test_any_name_goes_through_a_whole_audit(tmp_path: Path, make_faces: Callable[..., Path], home: Path) -> None:
     faces = make_faces(tmp_path / "faces", {"Train": 2, "Validation": 2, "Test": 2})
-    root = faces.rename(tmp_path / "däta 'set'\n[x]")
+    root = faces.rename(tmp_path / "däta 'set' [x]")
     for number, name in enumerate(NAMES):
         (root / "Train" / "Fake" / name).write_bytes(saved(FACE.rotate(number), "PNG"))
     for name in ("\n.jpg", os.fsdecode(b"\xff.jpg"), "[bold]\x1b[31m.jpg"):

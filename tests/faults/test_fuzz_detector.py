@@ -4,6 +4,7 @@ The card's hash is right each time. A file with other bytes than Keras wrote is 
 HDF5 is written in C and a wrong byte may take it down.
 """
 
+import copy
 import json
 import multiprocessing
 import random
@@ -84,7 +85,7 @@ def mutate(tree: Any, changes: list[tuple[int, str, Any]]) -> None:
             other, at = found[(where * 31 + 7) % len(found)]
             holder[key] = json.loads(json.dumps(other[at]))
         else:
-            holder[key] = value
+            holder[key] = copy.deepcopy(value)  # the next change may be one within it
 
 
 def changes() -> st.SearchStrategy[list[tuple[int, str, Any]]]:

@@ -7,6 +7,7 @@ more memory than the file is long, and nothing outside the file is read.
 
 import json
 import math
+import mmap
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -66,7 +67,12 @@ def load(path: Path, size: int) -> "keras.Model":
     check(path)
     quiet.import_tensorflow()
     with ThreadPoolExecutor(1) as own:  # what Keras notes of variables that it made in vain ends with the thread
-        return own.submit(_build, path, (None, size, size, 3)).result()
+        try:
+            return own.submit(_build, path, (None, size, size, 3)).result()
+        except ModelError:
+            raise
+        except Exception as error:
+            raise ModelError(f"{path} cannot be loaded ({type(error).__name__})") from error
 
 
 def check(path: Path) -> None:
@@ -83,6 +89,7 @@ def check(path: Path) -> None:
 
     try:
         with h5py.File(path) as file:
+            _check_heaps(file, path)
             _check_stored(file, path)
             config = _config(file)
     except ModelError:
@@ -92,8 +99,42 @@ def check(path: Path) -> None:
     _check_objects(config, path)
 
 
+def _check_heaps(file: "h5py.File", path: Path) -> None:
+    """Refuse a heap of strings whose walk does not end: HDF5 1.14 goes by the sizes that stand in it, without a look.
+
+    A heap is `GCOL`, 4 bytes, its size, and then objects: number, 6 bytes, size, content. Of all but number 0, which
+    is the space that is left, the size leaves out these 16 bytes and what fills up to the next 8 (HDF5 File Format,
+    III.E).
+    """
+    if file.id.get_create_plist().get_sizes() != (8, 8):  # of offsets and lengths, as Keras writes them
+        raise ModelError(f"{path} is not a whole Keras .h5 model")
+    with path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        start = content.find(b"GCOL")
+        while start >= 0:
+            if not _ends(content, start):
+                raise ModelError(f"{path} is not a whole Keras .h5 model")
+            start = content.find(b"GCOL", start + 1)
+
+
+def _ends(content: mmap.mmap, start: int) -> bool:
+    """Say whether a walk along the objects of a heap comes to its end."""
+    if start + 16 > len(content):
+        return True  # too short to be a heap
+    end, place = start + int.from_bytes(content[start + 8 : start + 16], "little"), start + 16
+    if end > len(content):
+        return True  # HDF5 refuses it
+    while place + 16 <= end:
+        number = int.from_bytes(content[place : place + 2], "little")
+        size = int.from_bytes(content[place + 8 : place + 16], "little")
+        step = 16 + -(-size // 8) * 8 if number else size
+        if not 16 <= step <= end - place:
+            return False
+        place += step
+    return True
+
+
 def _check_stored(file: "h5py.File", path: Path) -> None:
-    """Refuse a file that is anything but groups and arrays of numbers, each of which lies in it as it is."""
+    """Refuse a file that is anything but groups, text and arrays of numbers, each of which lies in it as it is."""
     import h5py
 
     size = path.stat().st_size
@@ -101,6 +142,7 @@ def _check_stored(file: "h5py.File", path: Path) -> None:
     seen = {h5py.h5o.get_info(file.id).addr}
     while waiting:
         group = waiting.pop()
+        _check_attributes(group, path)
         for name in group:
             if group.get(name, getclass=True, getlink=True) is not h5py.HardLink:
                 raise ModelError(f"{path}: {one_line(name)} is a link to another place, which is not allowed")
@@ -113,6 +155,16 @@ def _check_stored(file: "h5py.File", path: Path) -> None:
                 waiting.append(item)
             elif not (isinstance(item, h5py.Dataset) and _is_plain(item, size)):
                 raise ModelError(f"{path}: {one_line(name)} is not an array of numbers that lies in the file")
+
+
+def _check_attributes(group: "h5py.Group", path: Path) -> None:
+    """Refuse attributes that are neither text nor empty: HDF5 1.14 reads lists of anything past their ends."""
+    import h5py
+
+    for number in range(h5py.h5a.get_num_attrs(group.id)):
+        attribute = h5py.h5a.open(group.id, index=number)
+        if attribute.get_type().get_class() != h5py.h5t.STRING and math.prod(attribute.shape):
+            raise ModelError(f"{path} is not a whole Keras .h5 model")
 
 
 def _is_plain(array: "h5py.Dataset", size: int) -> bool:
@@ -163,12 +215,9 @@ def _build(path: Path, expected: tuple[int | None, ...]) -> "keras.Model":
     # In this scope variables have a shape and no memory. So a weight whose shape is not that of the file's is found
     # before it takes any, and what the file holds is looked at before it becomes a model's.
     with keras.StatelessScope(initialize_variables=False) as scope:
-        try:
-            model = keras.models.load_model(path, compile=False, safe_mode=True)
-            given, made = model.input_shape, model.output_shape
-            largest = max(math.prod(side or 1 for side in tensor.shape) for tensor in _outputs(model))
-        except Exception as error:
-            raise ModelError(f"{path} cannot be loaded ({type(error).__name__})") from error
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+        given, made = model.input_shape, model.output_shape
+        largest = max(math.prod(side or 1 for side in tensor.shape) for tensor in _outputs(model))
         if (given, made) != (expected, (None, 1)):
             raise ModelError(f"{path} maps {one_line(given)} to {one_line(made)}, not {expected} to (None, 1)")
         if largest > _LARGEST_OUTPUT:

@@ -20,7 +20,10 @@ NETWORKS = {"cnn": ["model=cnn", "model.filters=[4]", "model.dense=4"], "rich": 
 
 
 def make(folder: Path, name: str) -> Path:
-    """Write the detector of a small, untrained network."""
+    """Write the detector of a small, untrained network: the same bytes each time, so that a number names a case."""
+    import keras
+
+    keras.utils.set_random_seed(0)
     return keep(folder, network.build(compose([*NETWORKS[name], f"dataset.image_size={SIZE}"]).model, SIZE))
 
 

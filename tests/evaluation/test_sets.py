@@ -2,7 +2,6 @@
 
 import csv
 import io
-import warnings
 from statistics import fmean
 
 import numpy as np
@@ -11,13 +10,6 @@ from scipy.special import expit, logit
 
 from deepfake.evaluation import metrics, sets
 from deepfake.evaluation.bootstrap import intervals
-
-
-@pytest.fixture(autouse=True)
-def warnings_are_errors():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
 
 
 def videos(seed=0, count=40, frames=5, swapped=False):

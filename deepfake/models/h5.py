@@ -107,12 +107,12 @@ def _check_heaps(file: "h5py.File", path: Path) -> None:
     III.E).
     """
     if file.id.get_create_plist().get_sizes() != (8, 8):  # of offsets and lengths, as Keras writes them
-        raise ModelError(f"{path} is not a whole Keras .h5 model")
+        raise ValueError("offsets and lengths of other sizes than Keras writes")
     with path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
         start = content.find(b"GCOL")
         while start >= 0:
             if not _ends(content, start):
-                raise ModelError(f"{path} is not a whole Keras .h5 model")
+                raise ValueError("a heap without end")
             start = content.find(b"GCOL", start + 1)
 
 
@@ -142,7 +142,7 @@ def _check_stored(file: "h5py.File", path: Path) -> None:
     seen = {h5py.h5o.get_info(file.id).addr}
     while waiting:
         group = waiting.pop()
-        _check_attributes(group, path)
+        _check_attributes(group)
         for name in group:
             if group.get(name, getclass=True, getlink=True) is not h5py.HardLink:
                 raise ModelError(f"{path}: {one_line(name)} is a link to another place, which is not allowed")
@@ -157,14 +157,14 @@ def _check_stored(file: "h5py.File", path: Path) -> None:
                 raise ModelError(f"{path}: {one_line(name)} is not an array of numbers that lies in the file")
 
 
-def _check_attributes(group: "h5py.Group", path: Path) -> None:
+def _check_attributes(group: "h5py.Group") -> None:
     """Refuse attributes that are neither text nor empty: HDF5 1.14 reads lists of anything past their ends."""
     import h5py
 
     for number in range(h5py.h5a.get_num_attrs(group.id)):
         attribute = h5py.h5a.open(group.id, index=number)
         if attribute.get_type().get_class() != h5py.h5t.STRING and math.prod(attribute.shape):
-            raise ModelError(f"{path} is not a whole Keras .h5 model")
+            raise ValueError("an attribute that is no text")
 
 
 def _is_plain(array: "h5py.Dataset", size: int) -> bool:

@@ -83,7 +83,7 @@ def mutate(tree: Any, changes: list[tuple[int, str, Any]]) -> None:
             del holder[key]
         elif how == "swap":
             other, at = found[(where * 31 + 7) % len(found)]
-            holder[key] = json.loads(json.dumps(other[at]))
+            holder[key] = copy.deepcopy(other[at])
         else:
             holder[key] = copy.deepcopy(value)  # the next change may be one within it
 

@@ -55,6 +55,15 @@ def told() -> Iterator[None]:
         raise DeepfakeError(reason) from error
 
 
+@contextmanager
+def naming(path: os.PathLike[str]) -> Iterator[None]:
+    """Say which file was written if the system refuses it: of a full disk, Python tells no path."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 def refusal(error: OSError) -> str | None:
     """Say what the system refused, and what to do; None if it did something else."""
     if isinstance(error, shutil.Error):  # of copying a folder: of each file its source, its place and why not

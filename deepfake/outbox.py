@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepfake.config import home
-from deepfake.errors import StoreLostError
+from deepfake.errors import StoreLostError, naming
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -119,13 +119,10 @@ class Outbox:
 
     def _keep(self, entry: dict[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with self._entries.open("a", encoding="utf-8") as file:
-                file.write(f"\n{json.dumps(entry)}\n")  # on a line of its own, even after one that was cut off
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self._entries)) from error  # writing does not tell where
+        with naming(self._entries), self._entries.open("a", encoding="utf-8") as file:
+            file.write(f"\n{json.dumps(entry)}\n")  # on a line of its own, even after one that was cut off
+            file.flush()
+            os.fsync(file.fileno())
 
     def _kept(self) -> Iterator[dict[str, Any]]:
         if self._entries.is_file():

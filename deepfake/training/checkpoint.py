@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepfake.errors import naming
+
 if TYPE_CHECKING:
     import keras
 
@@ -80,15 +82,16 @@ class Writer:
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
     partial = path.with_suffix(".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]  # for all it knows, one is called `allow_pickle`
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
+        with naming(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                np.savez(file, **arrays)  # type: ignore[arg-type]  # for all it knows, one is called `allow_pickle`
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+    except OSError:
         partial.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from error  # writing does not tell where
+        raise
 
 
 def load_progress(path: Path) -> Progress:

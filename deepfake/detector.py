@@ -262,7 +262,7 @@ class Detector:
         """
         return next(self._judge(self.prepare(image)[None]))
 
-    def predict_many(self, images: Sequence[ImageLike]) -> list[Prediction]:
+    def predict_many(self, images: Iterable[ImageLike]) -> list[Prediction]:
         """Judge images, in batches.
 
         Args:

@@ -316,7 +316,7 @@ def _record_training(config: Config, data: Data, trained: "Trained", record: tra
 def _register(config: Config, data: Data, record: tracking.Run, scores: np.ndarray) -> registry.Registered | None:
     if not config.tracking.register:
         return None
-    compare = _against(data.root, data.splits["Validation"], scores)
+    compare = _against(data, scores)
     try:
         if record.outbox.send():
             return registry.register(record.id, config.tracking.model_name, config.tracking.promote_at, compare)
@@ -327,14 +327,15 @@ def _register(config: Config, data: Data, record: tracking.Run, scores: np.ndarr
     return None
 
 
-def _against(root: Path, split: Split, scores: np.ndarray) -> Callable[[Detector], Difference]:
-    """Compare the scores with another detector's on the same images, decoded as that detector wants them."""
+def _against(data: Data, scores: np.ndarray) -> Callable[[Detector], Difference]:
+    """Compare the scores on Validation with another detector's, which decodes the same files as it wants them."""
+    split = data.splits["Validation"]
 
     def compare(other: Detector) -> Difference:
         count = len(set(split.groups))
         if count < FEWEST:
             raise ModelError(f"{count} groups of Validation images are too few to tell")
-        theirs = np.array([found.p_fake for found in other.predict_many([root / path for path in split.paths])])
+        theirs = np.array([found.p_fake for found in other.predict_many(data.contents("Validation"))])
         return paired_bootstrap(split.labels, theirs, scores, split.groups)
 
     return compare

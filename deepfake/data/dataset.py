@@ -1,7 +1,7 @@
 """A data set: a folder of images -> checked, decoded splits with a fingerprint."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,9 +9,10 @@ import numpy as np
 
 from deepfake.config import SPLITS, Dataset, FolderDataset, SyntheticDataset
 from deepfake.data.cache import Decoded, Geometry, decode, default_folder
+from deepfake.data.images import read_bytes
 from deepfake.data.index import ImageFile, draw_splits, read_splits, scan, take
 from deepfake.data.sources import locate
-from deepfake.errors import DataError
+from deepfake.errors import DataError, ImageError
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,30 @@ class Data:
     def joined(self) -> Split:
         """Return all splits as one."""
         return _as_split(self.decoded.files, self.decoded.images)
+
+    def contents(self, split: str) -> Iterator[bytes]:
+        """Read the files of a split once more.
+
+        Args:
+            split: Its name.
+
+        Yields:
+            What is in each file, in the order of the split's images.
+
+        Raises:
+            DataError: If one is not what it was when it was decoded.
+        """
+        for file, digest in zip(self.decoded.files, self.decoded.hashes, strict=True):
+            if file.split != split:
+                continue
+            path = self.root / file.path
+            try:
+                content = read_bytes(path)
+            except ImageError as error:
+                raise DataError(f"{path}: {error}; it could be read before") from None
+            if hashlib.sha256(content).hexdigest() != digest:
+                raise DataError(f"{path}: changed since it was decoded")
+            yield content
 
 
 def load(settings: Dataset) -> Data:

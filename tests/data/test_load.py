@@ -57,6 +57,18 @@ def test_a_changed_image_is_noticed(root: Path, make_faces: Callable[..., Path])
     assert not np.array_equal(after.splits["Train"].images, before.splits["Train"].images)
 
 
+def test_files_that_are_read_once_more_have_to_be_those_that_were_decoded(root: Path) -> None:
+    data = load(settings(root))
+    paths = [root / path for path in data.splits["Validation"].paths]
+    assert list(data.contents("Validation")) == [path.read_bytes() for path in paths]
+    paths[1].write_bytes(paths[0].read_bytes())
+    with pytest.raises(DataError, match=f"{paths[1]}: changed since it was decoded"):
+        list(data.contents("Validation"))
+    paths[1].unlink()
+    with pytest.raises(DataError, match=f"{paths[1]}: the file is not there; it could be read before"):
+        list(data.contents("Validation"))
+
+
 def test_the_fingerprint_is_of_the_content_not_of_the_names(root: Path) -> None:
     before = load(settings(root)).fingerprint
     (root / "Train" / "Real" / "0000.png").rename(root / "Train" / "Real" / "renamed.png")

@@ -66,11 +66,11 @@ def training(split: Split, transform: Transform, plan: Plan, epochs: range) -> "
         rng = np.random.default_rng([plan.seed, epoch, place])
         return transform(read_rows(split.images, chosen), labels[:, None].astype(np.float32), rng)
 
-    side = plan.side or split.images.shape[1]
+    shape = (plan.side, plan.side, 3) if plan.side else split.images.shape[1:]
 
     def batch(step: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
-        images, labels = tf.numpy_function(make, [step], (tf.uint8, tf.float32))
-        images.set_shape((None, side, side, 3))
+        images, labels = tf.numpy_function(make, [step], (split.images.dtype, tf.float32))
+        images.set_shape((None, *shape))
         labels.set_shape((None, 1))
         return images, labels
 

@@ -22,7 +22,7 @@ from deepfake.data.dataset import Data, Split
 from deepfake.errors import DataError, DeepfakeError
 from deepfake.models import network
 from deepfake.models.scoring import scorer
-from deepfake.training import checkpoint, fast, optimizers, precision, standardised
+from deepfake.training import checkpoint, counted, fast, optimizers, precision, standardised
 from deepfake.training.bar import Bar
 from deepfake.training.checkpoint import Progress
 from deepfake.training.profile import Profile, Profiler
@@ -90,7 +90,10 @@ def train(config: Config, data: Data, path: Path, report: Report) -> Trained:
     policy, scope = dtype_policy(precision.choose(config.trainer.precision)), _scope(config.trainer.strategy)
     with policy, scope, checkpoint.Writer(path) as writer:
         model, judged = _networks(config)
-        score = scorer(judged)
+        splits, score = data.splits, scorer(judged)
+        if counted.pays(config):
+            splits = {name: counted.count(judged, data.splits[name]) for name in ("Train", "Validation")}
+            score = counted.scorer(model)
         if progress.history:
             checkpoint.restore_model(path, model)
         for phase in _phases(config):
@@ -103,11 +106,9 @@ def train(config: Config, data: Data, path: Path, report: Report) -> Trained:
                 checkpoint.restore_optimizer(path, model)
             for epoch in range(done, phase.stop):
                 rate.scale.assign(optimizers.plateau_scale(config.optimizer, progress.aucs))
-                metrics = _train_epoch(model, config, data.splits["Train"], plan, epoch, watchers)
-                if judged is not model:
-                    with model.optimizer.averaged(model.trainable_variables):
-                        standardised.hand_over(model, judged)
-                metrics |= _validate(score, data.splits["Validation"])
+                metrics = _train_epoch(model, config, splits["Train"], plan, epoch, watchers)
+                with _judging(model, judged):
+                    metrics |= _validate(score, splits["Validation"])
                 progress.history.append(metrics)
                 if progress.best_epoch == epoch:
                     progress.best_weights = judged.get_weights()
@@ -185,10 +186,12 @@ def _networks(config: Config) -> tuple[keras.Model, keras.Model]:
     """Build what is trained and what is judged: one model, unless the second takes the first's weights after an epoch.
 
     That is where the weights that are kept are averages, or plain kernels of standardised ones, or where the training
-    sees a part of each picture only.
+    sees a part of each picture only, or counts.
     """
     settings, crop = config.model, config.augmentation.crop
     judged = model = network.build(settings, config.dataset.image_size)
+    if counted.pays(config):
+        return counted.twin(judged), judged
     if crop or config.optimizer.ema:
         model = network.build(network.unloaded(settings), crop or config.dataset.image_size)
         model.set_weights(judged.get_weights())
@@ -198,6 +201,17 @@ def _networks(config: Config) -> tuple[keras.Model, keras.Model]:
         return model, judged
     trained = fast.accelerate(model)
     return trained, trained if judged is model else fast.accelerate(judged)
+
+
+@contextmanager
+def _judging(model: keras.Model, judged: keras.Model) -> Iterator[None]:
+    """Give what is judged the weights of what is trained, which has the averages of its own meanwhile."""
+    if judged is model:
+        yield
+        return
+    with model.optimizer.averaged(model.trainable_variables):
+        standardised.hand_over(model, judged)
+        yield
 
 
 def _phases(config: Config) -> list[Phase]:
@@ -262,7 +276,15 @@ def _check_finite(model: keras.Model, config: Config, epoch: int, loss: float) -
 
 
 def _transform(config: Config, plan: Plan) -> Transform:
+    if counted.pays(config):
+        return _as_they_are
     return partial(_augmented, augment_pairs if plan.pairs else augment, config.augmentation)
+
+
+def _as_they_are(
+    images: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    return images, labels
 
 
 def _augmented(

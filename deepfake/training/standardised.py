@@ -108,10 +108,12 @@ def hand_over(trained: keras.Model, plain: keras.Model) -> None:
     """Give a model of stock layers what another one has learnt.
 
     Args:
-        trained: Of the same layers, some of which may be standardised.
+        trained: Of layers of the same names, some of which may hold their weights in another form. It may lack such as
+            are not learnt.
         plain: What is given its weights.
     """
+    learnt: dict[str, Any] = {layer.name: layer for layer in trained.layers}
     for layer in plain.layers:
-        if layer.weights:
-            source: Any = trained.get_layer(layer.name)
-            layer.set_weights(source.plain() if isinstance(source, _Standardised) else source.get_weights())
+        if layer.weights and layer.name in learnt:
+            source = learnt[layer.name]
+            layer.set_weights(source.plain() if hasattr(source, "plain") else source.get_weights())

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from deepfake.config import compose
-from deepfake.models import network
-from deepfake.models.rich import _orbits
+from deepfake.models import network, rich
+
+LUMA = np.array([77 / 256, 150 / 256, 29 / 256])
 
 
 @pytest.fixture(scope="module")
@@ -23,27 +24,27 @@ def mean_evidence(model: keras.Model, image: np.ndarray) -> np.ndarray:
     return keras.Model(model.input, model.get_layer("avg_pool").output)(image[None].astype(np.float32)).numpy()[0]
 
 
-def test_evidence_is_the_mean_weight_of_what_is_found(model: keras.Model) -> None:
-    """Here of five first differences of luma in a column, at every second place in the middle of the picture."""
-    luma = picture() @ np.array([77 / 256, 150 / 256, 29 / 256])
-    differences = np.diff(luma, axis=0)
-    levels = np.where(np.abs(differences) <= 0.5, 1, np.where(differences > 0, 2, 0))
-    windows = np.lib.stride_tricks.sliding_window_view(levels, 5, axis=0)[4:38:2, 6:40:2]
-    found = _orbits(3, 5)[windows @ 3 ** np.arange(5)]
-    weights = model.get_layer("weight_1_3_down").get_weights()[0][:, 0]
+@pytest.mark.parametrize(("feature", "row", "column"), [(0, 0, 0), (1, 0, 1), (2, 1, 0), (3, 1, 1)])
+def test_evidence_is_the_mean_weight_of_what_is_found(model: keras.Model, feature: int, row: int, column: int) -> None:
+    """Here of four first differences of luma in a column, at every second place in the middle of the picture."""
+    differences = np.diff(picture() @ LUMA, axis=0)
+    sizes = np.abs(differences)
+    levels = 2 + np.sign(differences).astype(int) * ((sizes > 0.5) * 1 + (sizes > 1.5))
+    windows = np.lib.stride_tricks.sliding_window_view(levels, 4, axis=0)[row:][:42:2, 2 + column :][:, :42:2]
+    found = 625 * feature + windows @ 5 ** np.arange(4)
+    weights = model.get_layer("weight_1_down").get_weights()[0][:, 0]
     assert found.shape == model.get_layer("evidence").output.shape[1:3]
-    assert len(np.unique(found)) > 30
-    assert mean_evidence(model, picture())[0] == pytest.approx(weights[found].mean(), abs=1e-7)
+    assert len(np.unique(found)) > 100
+    assert mean_evidence(model, picture())[feature] == pytest.approx(weights[found].mean(), abs=1e-7)
 
 
-@pytest.mark.parametrize(("levels", "length", "different"), [(3, 5, 70), (5, 4, 169)])
-def test_a_pattern_is_like_its_negative_and_its_reverse(levels: int, length: int, different: int) -> None:
-    orbits = _orbits(levels, length)
-    digits = levels ** np.arange(length)
-    pattern = np.arange(length) * 2 % levels
-    alike = [pattern, pattern[::-1], levels - 1 - pattern, levels - 1 - pattern[::-1]]
-    assert len({orbits[one @ digits] for one in alike}) == 1
-    assert len(np.unique(orbits)) == orbits.max() + 1 == different
+def test_a_pattern_is_like_its_negative_and_its_reverse(model: keras.Model) -> None:
+    for kind in rich.kinds(model):
+        digits = 5 ** np.arange(4)
+        pattern = np.array([0, 2, 4, 1])
+        alike = [pattern, pattern[::-1], 4 - pattern, 4 - pattern[::-1]]
+        assert len({kind.alike[one @ digits] for one in alike}) == 1
+        assert len(np.unique(kind.alike)) == kind.alike.max() + 1 == 169
 
 
 def test_light_and_colour_as_such_say_nothing(model: keras.Model) -> None:
@@ -52,20 +53,20 @@ def test_light_and_colour_as_such_say_nothing(model: keras.Model) -> None:
 
 
 def test_luma_is_compared_along_rows_columns_and_both_diagonals(model: keras.Model) -> None:
-    differences = keras.Model(model.input, model.get_layer("differences_1").output)
+    differences = keras.Model(model.input, model.get_layer("differences").output)
     down, right = np.mgrid[:48, :48]
     found = []
     for wave in (right, down, right - down, right + down):  # the same along columns, rows, and either diagonal
         image = np.repeat(100 + 50 * np.sin(wave)[..., None], 3, axis=-1)
-        found.append(np.flatnonzero(np.abs(differences(image[None])).max(axis=(0, 1, 2))[:12] < 0.01))
-    assert [len(still) for still in found] == [3, 3, 3, 3]
-    assert sorted(np.concatenate(found)) == list(range(12))
+        found.append(np.flatnonzero(np.abs(differences(image[None])).max(axis=(0, 1, 2)) < 0.01))
+    assert [len(still) for still in found] == [2, 2, 2, 2]
+    assert sorted(np.concatenate(found)) == list(range(8))
 
 
 def test_only_the_weights_of_patterns_are_learnt(model: keras.Model) -> None:
     learnt = {weight.path.split("/")[0] for weight in model.trainable_weights}
-    assert learnt == {name for name in (layer.name for layer in model.layers) if name.startswith("weight_")} | {"logit"}
-    patterns = 24 * 2 * 2 * (70 + 169)  # differences, windows, scales
+    assert learnt == {kind.weight for kind in rich.kinds(model)} | {"logit"}
+    patterns = 3 * 2 * 4 * 8 * 625  # widths, axes, places to begin, differences
     assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == patterns + 192 + 1
 
 

@@ -1,0 +1,112 @@
+"""Training `model=rich` on counts of its patterns, which are made once, instead of on pictures.
+
+Nothing before the weights of the patterns is learnt, and a picture's evidence is linear in how often each of them
+occurs. So where every epoch shows the same pictures, counting once is all there is to do with pixels.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from deepfake.config import Augmentation, Config, Rich
+from deepfake.data.dataset import Split
+from deepfake.data.mapped import read_rows
+from deepfake.models import rich
+
+_BATCH = 16
+
+
+class _Evidence(layers.Layer):
+    """The mean weight of the patterns of one kind, from how often each occurs; those that are alike have one weight."""
+
+    def __init__(self, first: int, alike: np.ndarray, channels: int, places: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.first, self.alike, self.channels, self.places = first, alike, channels, places
+
+    def build(self, input_shape: tuple[Any, ...]) -> None:
+        """Make the weights."""
+        self.each = self.add_weight(name="each", shape=(self.channels, self.alike.max() + 1), initializer="uniform")
+
+    def call(self, counts: tf.Tensor) -> tf.Tensor:
+        """Return (N, channels) of counts (N, all)."""
+        own = counts[:, self.first : self.first + int(np.prod(self.each.shape))]
+        return tf.einsum("ncp,cp->nc", tf.reshape(own, (-1, *self.each.shape)), self.each) / self.places
+
+    def plain(self) -> list[np.ndarray]:
+        """Return the weights of the embedding that says the same at each place."""
+        return [self.each.numpy()[:, self.alike].reshape(-1, 1)]
+
+
+def pays(config: Config) -> bool:
+    """Say whether a run's pictures are the same in every epoch, and all that is learnt of them are weights of counts."""
+    as_they_are = Augmentation(name=config.augmentation.name, border=config.augmentation.border)
+    return isinstance(config.model, Rich) and config.augmentation == as_they_are
+
+
+def count(network: keras.Model, split: Split) -> Split:
+    """Count the patterns of each picture.
+
+    Args:
+        network: Of `model=rich`.
+        split: Pictures, (N, side, side, 3), uint8.
+
+    Returns:
+        The split with counts in the place of its pictures: (N, all), uint16 or uint32.
+    """
+    found = rich.kinds(network)
+    numbers = keras.Model(network.input, [kind.numbers for kind in found])
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *network.input_shape[1:]), tf.uint8)])
+    def counted(pictures: tf.Tensor) -> tf.Tensor:
+        maps = numbers(tf.cast(pictures, tf.float32), training=False)
+        return tf.concat([_counts(of_kind, kind.alike) for of_kind, kind in zip(maps, found, strict=True)], axis=1)
+
+    places = int(np.prod(found[0].numbers.shape[1:3]))
+    starts = range(0, len(split.images), _BATCH)
+    parts = (counted(read_rows(split.images, slice(start, start + _BATCH))).numpy() for start in starts)
+    counts = np.concatenate([part.astype(np.min_scalar_type(places)) for part in parts])
+    return replace(split, images=counts)
+
+
+def _counts(numbers: tf.Tensor, alike: np.ndarray) -> tf.Tensor:
+    """Count what is alike in each channel: of numbers (N, rows, columns, channels), float32 (N, channels * kinds)."""
+    channels = numbers.shape[-1]
+    flat = tf.reshape(tf.cast(numbers, tf.int32), (-1, int(np.prod(numbers.shape[1:]))))
+    patterns = channels * len(alike)
+    each = tf.math.bincount(flat, minlength=patterns, maxlength=patterns, axis=-1, dtype=tf.float32)
+    together = np.eye(alike.max() + 1, dtype=np.float32)[alike]
+    return tf.reshape(tf.reshape(each, (-1, channels, len(alike))) @ together, (-1, channels * together.shape[1]))
+
+
+def twin(network: keras.Model) -> keras.Model:
+    """Build what computes the same of counts, with weights of its own.
+
+    Args:
+        network: Of `model=rich`, for pictures.
+
+    Returns:
+        A model of layers of the same names, without those that are not learnt. It takes counts, (N, all).
+    """
+    found = rich.kinds(network)
+    *places, channels = found[0].numbers.shape[1:]
+    size = channels * int(found[0].alike.max() + 1)
+    counts = keras.Input((size * len(found),), dtype="float32", name="counts")
+    evidence = [
+        _Evidence(size * number, kind.alike, channels, int(np.prod(places)), dtype="float32", name=kind.weight)(counts)
+        for number, kind in enumerate(found)
+    ]
+    x = layers.Concatenate(dtype="float32", name="evidence")(evidence)
+    for name in ("norm", "dropout", "logit", "p_fake"):
+        layer = network.get_layer(name)
+        x = type(layer).from_config(layer.get_config())(x)
+    return keras.Model(counts, x, name=network.name)
+
+
+def scorer(twin: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what gives P(fake), shape (N,), float64, of counts (N, all)."""
+    return lambda counts: twin.predict(counts, verbose=0)[:, 0].astype(np.float64)

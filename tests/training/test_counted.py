@@ -1,0 +1,47 @@
+"""`model=rich` is trained on counts of its patterns where every epoch shows the same pictures."""
+
+import keras
+import numpy as np
+import pytest
+
+from deepfake.config import compose
+from deepfake.data.dataset import Split
+from deepfake.models import network
+from deepfake.models.scoring import scorer
+from deepfake.training import counted, standardised
+
+
+def pictures(number: int, size: int) -> Split:
+    images = np.random.default_rng(0).integers(90, 130, (number, size, size, 3), dtype=np.uint8)
+    return Split(images, np.arange(number) % 2, [""] * number, [""] * number)
+
+
+def build(size: int) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    return network.build(compose(["model=rich"]).model, size)
+
+
+def test_of_counts_the_twin_says_what_the_network_says_of_pictures() -> None:
+    model, split = build(32), pictures(20, 32)
+    twin = counted.twin(model)
+    standardised.hand_over(twin, model)
+    said = scorer(model)(split.images)
+    assert np.ptp(said) > 1e-4
+    np.testing.assert_allclose(counted.scorer(twin)(counted.count(model, split).images), said, atol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "dtype"), [(32, np.uint8), (48, np.uint16), (530, np.uint32)])
+def test_every_place_is_counted_once_in_each_channel(size: int, dtype: type) -> None:
+    model = build(size)
+    counts = counted.count(model, pictures(2, size)).images
+    rows, columns, channels = model.get_layer("evidence").output.shape[1:]
+    assert counts.dtype == dtype
+    assert (counts.sum(axis=1) == rows * columns * channels).all()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "pays"),
+    [([], True), (["+augmentation.flip=0.5"], False), (["augmentation=light"], False), (["model=cnn"], False)],
+)
+def test_it_pays_for_rich_models_of_pictures_as_they_are(overrides: list[str], pays: bool) -> None:
+    assert counted.pays(compose(["model=rich", "augmentation=none", *overrides])) == pays

@@ -73,7 +73,7 @@ def pictures(size: int) -> np.ndarray:
     """Noise on grey, from dark to light."""
     random = np.random.default_rng(1)
     return np.stack(
-        [random.normal(level, 40, (size, size, 3)).clip(0, 255) for level in range(20, 250, 15)], dtype="f4"
+        [random.normal(level, 40, (size, size, 3)).clip(0, 255).round() for level in range(20, 250, 15)], dtype="f4"
     )
 
 

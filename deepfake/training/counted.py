@@ -43,7 +43,7 @@ class _Evidence(layers.Layer):
 
 
 def pays(config: Config) -> bool:
-    """Say whether a run's pictures are the same in every epoch, and all that is learnt of them are weights of counts."""
+    """Say whether a run's pictures are the same in every epoch, and all it learns of them are weights of counts."""
     as_they_are = Augmentation(name=config.augmentation.name, border=config.augmentation.border)
     return isinstance(config.model, Rich) and config.augmentation == as_they_are
 

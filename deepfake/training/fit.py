@@ -281,9 +281,7 @@ def _transform(config: Config, plan: Plan) -> Transform:
     return partial(_augmented, augment_pairs if plan.pairs else augment, config.augmentation)
 
 
-def _as_they_are(
-    images: np.ndarray, labels: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def _as_they_are(images: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return images, labels
 
 

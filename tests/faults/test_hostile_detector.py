@@ -300,12 +300,12 @@ def test_what_only_some_pictures_bring_out_is_one_line_as_well(tmp_path: Path) -
     import keras
 
     image = keras.Input((SIZE, SIZE, 3))
-    tone = keras.layers.AveragePooling2D(SIZE // 2)(keras.layers.Rescaling(1.0)(image))
+    tone = keras.layers.UpSampling2D(SIZE // 2)(keras.layers.AveragePooling2D(SIZE // 2)(image))
     past = [keras.layers.ReLU(threshold=border)(tone) for border in (40.0, 80.0)]
-    number = keras.layers.Subtract()([past[0], past[1]])  # 0 up to 40, and from 80 on the tone less itself
-    found = keras.layers.Flatten()(keras.layers.Embedding(1, 1)(number))
-    both = keras.layers.Concatenate()([found, keras.layers.Flatten()(tone)])
-    p_fake = keras.layers.Activation("sigmoid", name="p_fake")(keras.layers.Dense(1, name="logit")(both))
+    number = keras.layers.Subtract()(past)  # 0 up to 40 and from 80 on, in between the tone
+    found = keras.layers.Reshape((SIZE, SIZE, 3))(keras.layers.Embedding(1, 1)(number))
+    logit = keras.layers.Dense(1, name="logit")(keras.layers.GlobalAveragePooling2D()(found))
+    p_fake = keras.layers.Activation("sigmoid", name="p_fake")(logit)
     detector = Detector.load(keep(tmp_path / "detector", keras.Model(image, p_fake)))
     picture = np.full((SIZE, SIZE, 3), 60, np.uint8)
     with pytest.raises(ModelError, match="cannot judge a picture"):

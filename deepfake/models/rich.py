@@ -18,17 +18,41 @@ from deepfake import config
 if TYPE_CHECKING:
     import keras
 
-_LUMA = 77, 150, 29  # of a picture's channels, in 256ths, so that sums are exact on any machine (BT.601)
-_ROWS = (1, 0), (0, 1), (1, 1), (1, -1)  # along which it is compared, as steps down and to the right
 _DIFFERENCES = (-2, 2), (1, -2, 1)  # first and second ones, times what makes them alike in size
 _GREY_LEVEL = 2  # in these units
 _TIE = 2**-11  # below what differences differ by: a border between levels lies so far past what would be on it
 _LEVELS, _LENGTH = 5, 4  # to how many levels differences are rounded, and how many in a row are a pattern
-_WIDTHS = 1, 2, 4  # of a level, in grey levels: each time all is looked for anew
 _AXES = "down", "across"
+_STRAIGHT, _DIAGONAL = ((1, 0), (0, 1)), ((1, 1), (1, -1))  # along what is compared, as steps down and to the right
 
 # In float32 under any policy: bfloat16 would merge neighbouring grey levels, and patterns.
 _FIXED = {"dtype": "float32", "trainable": False}
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What of a picture is compared, and how it is counted.
+
+    Attributes:
+        name: Part of the names of layers.
+        sums: Weights of the three channels; each such sum is looked at by itself. In 256ths, so that what they give is
+            exact on any machine.
+        rows: Along what neighbours are compared.
+        widths: Of a level, in grey levels: each time all is looked for anew.
+        places: Side of the grid whose places are counted apart, in pixels.
+    """
+
+    name: str
+    sums: tuple[tuple[int, int, int], ...]
+    rows: tuple[tuple[int, int], ...]
+    widths: tuple[int, ...]
+    places: int
+
+
+# JPEG's blocks, and how a picture was made, let a pattern be more or less frequent at each second pixel.
+_LUMA = _Look("luma", ((77, 150, 29),), _STRAIGHT + _DIAGONAL, (1, 2, 4), places=2)  # BT.601
+# At half the picture's size, as colours are finer than that in few pictures.
+_COLOUR = _Look("colour", ((256, -256, 0), (0, 256, -256)), _STRAIGHT, (1,), places=1)
 
 
 @dataclass(frozen=True)
@@ -54,16 +78,15 @@ def rich(image: "keras.KerasTensor", settings: config.Rich) -> "keras.KerasTenso
         settings: The network's options; none concerns what is done here.
 
     Returns:
-        Features, (N, 192) for three channels: the evidence of all patterns of one kind in one channel, normalised.
+        Features, (N, 208) for three channels: the evidence of all patterns of one kind in one channel, normalised.
     """
     from keras import layers
 
-    differences = _differences(image)
-    levels = {width: _rounded(differences, width) for width in _WIDTHS}
-    found = [(_numbers(levels[width], axis, f"{width}_{axis}"), f"{width}_{axis}") for width, axis in _kinds()]
+    half = layers.AveragePooling2D(2, name="half", **_FIXED)(image)
+    found = _found(image, _LUMA) | _found(half, _COLOUR)
     # what nothing is learnt of is cropped, as the gradient of cropping is slow
-    rows, columns = (min(numbers.shape[axis] for numbers, _ in found) for axis in (1, 2))
-    maps = [_evidence(_middle(numbers, rows, columns, name), name) for numbers, name in found]
+    rows, columns = (min(numbers.shape[axis] for numbers in found.values()) for axis in (1, 2))
+    maps = [_evidence(_middle(numbers, rows, columns, name), name) for name, numbers in found.items()]
     x = layers.Concatenate(dtype="float32", name="evidence")(maps)
     x = layers.GlobalAveragePooling2D(dtype="float32", name="avg_pool")(x)
     return layers.BatchNormalization(scale=False, center=False, dtype="float32", name="norm")(x)
@@ -71,7 +94,7 @@ def rich(image: "keras.KerasTensor", settings: config.Rich) -> "keras.KerasTenso
 
 def rich_least_size(settings: config.Rich) -> int:
     """Return the least image side in pixels that has a place for each pattern."""
-    return 2 + _LENGTH + 1
+    return 2 * (2 + _LENGTH)
 
 
 def kinds(model: "keras.Model") -> list[Kind]:
@@ -83,38 +106,47 @@ def kinds(model: "keras.Model") -> list[Kind]:
     Returns:
         One kind for each width of a level and each axis.
     """
-    names, alike = [f"{width}_{axis}" for width, axis in _kinds()], _orbits(_LEVELS, _LENGTH)
+    alike = _orbits(_LEVELS, _LENGTH)
+    names = [name for look in (_LUMA, _COLOUR) for name in _names(look)]
     return [Kind(model.get_layer(f"middle_{name}").output, alike, f"weight_{name}") for name in names]
 
 
-def _kinds() -> list[tuple[int, str]]:
-    return list(product(_WIDTHS, _AXES))
+def _names(look: _Look) -> dict[str, tuple[int, str]]:
+    """Name the kinds of patterns, each by the width of its levels and its axis."""
+    return {f"{look.name}_{width}_{axis}": (width, axis) for width, axis in product(look.widths, _AXES)}
 
 
-def _differences(image: "keras.KerasTensor") -> "keras.KerasTensor":
+def _found(image: "keras.KerasTensor", look: _Look) -> "dict[str, keras.KerasTensor]":
+    """Number the patterns of each kind, (N, rows, columns, channels)."""
+    differences = _differences(image, look)
+    levels = {width: _rounded(differences, width, f"{look.name}_{width}") for width in look.widths}
+    return {name: _numbers(levels[width], axis, look.places, name) for name, (width, axis) in _names(look).items()}
+
+
+def _differences(image: "keras.KerasTensor", look: _Look) -> "keras.KerasTensor":
     from keras import layers
 
-    kernels = _kernels(image.shape[-1])
-    convolution = layers.Conv2D(kernels.shape[-1], kernels.shape[:2], use_bias=False, name="differences", **_FIXED)
+    kernels = _kernels(image.shape[-1], look)
+    channels, side, name = kernels.shape[-1], kernels.shape[:2], f"differences_{look.name}"
+    convolution = layers.Conv2D(channels, side, use_bias=False, name=name, **_FIXED)
     differences = convolution(image)
     convolution.set_weights([kernels])
     return differences
 
 
-def _kernels(channels: int) -> np.ndarray:
-    """Return (3, 3, channels, 8 / 3 * channels): of the luma of each three channels eight differences."""
-    looks = list(product(range(0, channels, 3), _ROWS, _DIFFERENCES))
+def _kernels(channels: int, look: _Look) -> np.ndarray:
+    """Return (3, 3, channels, differences), in float32: of each three channels all sums, along all rows."""
+    looks = list(product(range(0, channels, 3), look.sums, look.rows, _DIFFERENCES))
     side = max(map(len, _DIFFERENCES))
     kernels = np.zeros((side, side, channels, len(looks)), np.float32)
-    for number, (first, (down, right), weights) in enumerate(looks):
+    for number, (first, one, (down, right), weights) in enumerate(looks):
         start = len(weights) - 1 if right < 0 else 0
         for place, weight in enumerate(weights):
-            one = weight / 256 * np.array(_LUMA)
-            kernels[place * down, start + place * right, first : first + 3, number] = one
+            kernels[place * down, start + place * right, first : first + 3, number] = weight / 256 * np.array(one)
     return kernels
 
 
-def _rounded(differences: "keras.KerasTensor", width: int) -> "keras.KerasTensor":
+def _rounded(differences: "keras.KerasTensor", width: int, name: str) -> "keras.KerasTensor":
     """Round differences to levels that are so many grey levels wide, from 0; the middle one is no difference."""
     from keras import layers
 
@@ -122,29 +154,29 @@ def _rounded(differences: "keras.KerasTensor", width: int) -> "keras.KerasTensor
     for number in range(1, _LEVELS):
         border = (number - _LEVELS / 2) * width * _GREY_LEVEL
         border += np.sign(border) * _TIE
-        name = f"{width}_{number}"
-        x = layers.Rescaling(1 / _TIE, offset=-border / _TIE, name=f"from_border_{name}", **_FIXED)(differences)
-        past.append(layers.ReLU(max_value=1.0, name=f"past_border_{name}", **_FIXED)(x))  # 0 or 1
-    return layers.Add(name=f"level_{width}", **_FIXED)(past)
+        beyond = layers.Rescaling(1 / _TIE, offset=-border / _TIE, name=f"from_border_{name}_{number}", **_FIXED)
+        past.append(layers.ReLU(max_value=1.0, name=f"past_border_{name}_{number}", **_FIXED)(beyond(differences)))
+    return layers.Add(name=f"level_{name}", **_FIXED)(past)  # of zeros and ones
 
 
-def _numbers(level: "keras.KerasTensor", axis: str, name: str) -> "keras.KerasTensor":
-    """Number the patterns along an axis, (N, rows, columns, 4 * channels of level), all channels apart.
+def _numbers(level: "keras.KerasTensor", axis: str, places: int, name: str) -> "keras.KerasTensor":
+    """Number the patterns along an axis, (N, rows, columns, places ** 2 * channels of level), all channels apart.
 
-    There is a row for every second pixel, and a column; the places in between are channels of their own, as JPEG's
-    blocks and the making of a picture let a pattern be more or less frequent there.
+    Of each square of so many places there is one row and column; each of its places has channels of its own.
     """
     from keras import layers
 
     down, across = (axis == one for one in _AXES)
-    window = (_LENGTH + 1, 2) if down else (2, _LENGTH + 1)
-    digits = np.zeros((*window, 1, 4))
-    for place, (channel, (row, column)) in product(range(_LENGTH), enumerate(product((0, 1), repeat=2))):
+    window = [places + (_LENGTH - 1) * along for along in (down, across)]
+    digits = np.zeros((*window, 1, places**2))
+    starts = enumerate(product(range(places), repeat=2))
+    for (channel, (row, column)), place in product(starts, range(_LENGTH)):
         digits[row + place * down, column + place * across, 0, channel] = _LEVELS**place
-    convolution = layers.DepthwiseConv2D(window, strides=2, depth_multiplier=4, name=f"number_{name}", **_FIXED)
+    options = {"strides": places, "depth_multiplier": places**2, "name": f"number_{name}", **_FIXED}
+    convolution = layers.DepthwiseConv2D(window, **options)
     numbers = convolution(level)
     channels = level.shape[-1]
-    convolution.set_weights([digits.repeat(channels, axis=2), _LEVELS**_LENGTH * np.arange(4 * channels)])
+    convolution.set_weights([digits.repeat(channels, axis=2), _LEVELS**_LENGTH * np.arange(places**2 * channels)])
     return numbers
 
 

@@ -24,9 +24,10 @@ _BATCH = 16
 class _Evidence(layers.Layer):
     """The mean weight of the patterns of one kind, from how often each occurs; those that are alike have one weight."""
 
-    def __init__(self, first: int, alike: np.ndarray, channels: int, places: int, **options: Any) -> None:
+    def __init__(self, first: int, kind: rich.Kind, **options: Any) -> None:
         super().__init__(**options)
-        self.first, self.alike, self.channels, self.places = first, alike, channels, places
+        *places, self.channels = kind.numbers.shape[1:]
+        self.first, self.alike, self.places = first, kind.alike, int(np.prod(places))
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
         """Make the weights."""
@@ -93,12 +94,11 @@ def twin(network: keras.Model) -> keras.Model:
         A model of layers of the same names, without those that are not learnt. It takes counts, (N, all).
     """
     found = rich.kinds(network)
-    *places, channels = found[0].numbers.shape[1:]
-    size = channels * int(found[0].alike.max() + 1)
-    counts = keras.Input((size * len(found),), dtype="float32", name="counts")
+    sizes = [kind.numbers.shape[-1] * int(kind.alike.max() + 1) for kind in found]
+    counts = keras.Input((sum(sizes),), dtype="float32", name="counts")
     evidence = [
-        _Evidence(size * number, kind.alike, channels, int(np.prod(places)), dtype="float32", name=kind.weight)(counts)
-        for number, kind in enumerate(found)
+        _Evidence(sum(sizes[:before]), kind, dtype="float32", name=kind.weight)(counts)
+        for before, kind in enumerate(found)
     ]
     x = layers.Concatenate(dtype="float32", name="evidence")(evidence)
     for name in ("norm", "dropout", "logit", "p_fake"):

@@ -14,12 +14,15 @@ BATCH = 64
 SUREST = 1e-6  # a score nearer to 0 or 1 counts as this: among so many, one alone must not have its way
 
 
-def scorer(model: "keras.Model", temperature: float = 1.0) -> Callable[[np.ndarray], np.ndarray]:
+def scorer(
+    model: "keras.Model", temperature: float = 1.0, dtype: np.typing.DTypeLike = np.uint8
+) -> Callable[[np.ndarray], np.ndarray]:
     """Compile a model's forward pass.
 
     Args:
-        model: Takes (N, size, size, 3) raw 0-255 RGB and returns (N, 1) P(fake).
+        model: Takes (N, size, size, 3) raw 0-255 RGB, or what else is given it, and returns (N, 1) P(fake).
         temperature: Of `temper`; at 1 the scores are the model's own.
+        dtype: Of what it is given.
 
     Returns:
         A function from images (N, size, size, 3), uint8, which may be mapped from the disk, to P(fake), shape (N,),
@@ -27,7 +30,7 @@ def scorer(model: "keras.Model", temperature: float = 1.0) -> Callable[[np.ndarr
     """
     import tensorflow as tf
 
-    @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)])
+    @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), dtype)])
     def forward(batch: "tf.Tensor") -> "tf.Tensor":
         return model(tf.cast(batch, model.inputs[0].dtype), training=False)[:, 0]
 

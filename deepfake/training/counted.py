@@ -4,14 +4,16 @@ Nothing before the weights of the patterns is learnt, and a picture's evidence i
 occurs. So where every epoch shows the same pictures, counting once is all there is to do with pixels.
 """
 
-from collections.abc import Callable
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
+from tqdm import tqdm
 
 from deepfake.config import Augmentation, Config, Rich
 from deepfake.data.dataset import Split
@@ -26,8 +28,8 @@ class _Evidence(layers.Layer):
 
     def __init__(self, first: int, kind: rich.Kind, **options: Any) -> None:
         super().__init__(**options)
-        *places, self.channels = kind.numbers.shape[1:]
-        self.first, self.alike, self.places = first, kind.alike, int(np.prod(places))
+        self.first, self.alike = first, kind.alike
+        self.channels, self.places = kind.numbers.shape[-1], _places(kind)
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
         """Make the weights."""
@@ -44,20 +46,27 @@ class _Evidence(layers.Layer):
 
 
 def pays(config: Config) -> bool:
-    """Say whether a run's pictures are the same in every epoch, and all it learns of them are weights of counts."""
+    """Say whether a run sees all its pictures as they are in every epoch, and learns nothing but weights of counts."""
+    if config.trainer.limit_batches:
+        return False
     as_they_are = Augmentation(name=config.augmentation.name, border=config.augmentation.border)
     return isinstance(config.model, Rich) and config.augmentation == as_they_are
 
 
-def count(network: keras.Model, split: Split) -> Split:
+def count(network: keras.Model, split: Split, folder: Path) -> Split:
     """Count the patterns of each picture.
 
     Args:
         network: Of `model=rich`.
         split: Pictures, (N, side, side, 3), uint8.
+        folder: Where the counts lie, in a file that nobody else sees and that goes with the process: like pixels they
+            are mapped from the disk, as those of many pictures would not fit into memory.
 
     Returns:
-        The split with counts in the place of its pictures: (N, all), uint16 or uint32.
+        The split with counts in the place of its pictures: (N, all), of the least unsigned type that holds them.
+
+    Raises:
+        OSError: If the disk has no room for them.
     """
     found = rich.kinds(network)
     numbers = keras.Model(network.input, [kind.numbers for kind in found])
@@ -67,11 +76,23 @@ def count(network: keras.Model, split: Split) -> Split:
         maps = numbers(tf.cast(pictures, tf.float32), training=False)
         return tf.concat([_counts(of_kind, kind.alike) for of_kind, kind in zip(maps, found, strict=True)], axis=1)
 
-    places = int(np.prod(found[0].numbers.shape[1:3]))
-    starts = range(0, len(split.images), _BATCH)
-    parts = (counted(read_rows(split.images, slice(start, start + _BATCH))).numpy() for start in starts)
-    counts = np.concatenate([part.astype(np.min_scalar_type(places)) for part in parts])
-    return replace(split, images=counts)
+    total, dtype = len(split.images), np.min_scalar_type(_places(found[0]))
+    bar = tqdm(desc="Counting patterns", total=total, unit=" images", leave=False, disable=None)
+    with bar, tempfile.TemporaryFile(dir=folder) as file:
+        for start in range(0, total, _BATCH):
+            part = counted(read_rows(split.images, slice(start, start + _BATCH))).numpy()
+            file.write(part.astype(dtype).tobytes())
+            bar.update(len(part))
+        file.flush()
+        return replace(split, images=np.memmap(file, dtype, "r", shape=(total, sum(map(_size, found)))))
+
+
+def _places(kind: rich.Kind) -> int:
+    return int(np.prod(kind.numbers.shape[1:3]))
+
+
+def _size(kind: rich.Kind) -> int:
+    return int(kind.numbers.shape[-1] * (kind.alike.max() + 1))
 
 
 def _counts(numbers: tf.Tensor, alike: np.ndarray) -> tf.Tensor:
@@ -94,7 +115,7 @@ def twin(network: keras.Model) -> keras.Model:
         A model of layers of the same names, without those that are not learnt. It takes counts, (N, all).
     """
     found = rich.kinds(network)
-    sizes = [kind.numbers.shape[-1] * int(kind.alike.max() + 1) for kind in found]
+    sizes = [_size(kind) for kind in found]
     counts = keras.Input((sum(sizes),), dtype="float32", name="counts")
     evidence = [
         _Evidence(sum(sizes[:before]), kind, dtype="float32", name=kind.weight)(counts)
@@ -105,8 +126,3 @@ def twin(network: keras.Model) -> keras.Model:
         layer = network.get_layer(name)
         x = type(layer).from_config(layer.get_config())(x)
     return keras.Model(counts, x, name=network.name)
-
-
-def scorer(twin: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
-    """Return what gives P(fake), shape (N,), float64, of counts (N, all)."""
-    return lambda counts: twin.predict(counts, verbose=0)[:, 0].astype(np.float64)

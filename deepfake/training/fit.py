@@ -92,8 +92,8 @@ def train(config: Config, data: Data, path: Path, report: Report) -> Trained:
         model, judged = _networks(config)
         splits, score = data.splits, scorer(judged)
         if counted.pays(config):
-            splits = {name: counted.count(judged, data.splits[name]) for name in ("Train", "Validation")}
-            score = counted.scorer(model)
+            splits = {name: counted.count(judged, data.splits[name], path.parent) for name in ("Train", "Validation")}
+            score = scorer(model, dtype=splits["Validation"].images.dtype)
         if progress.history:
             checkpoint.restore_model(path, model)
         for phase in _phases(config):

@@ -1,5 +1,7 @@
 """`model=rich` is trained on counts of its patterns where every epoch shows the same pictures."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -21,19 +23,20 @@ def build(size: int) -> keras.Model:
     return network.build(compose(["model=rich"]).model, size)
 
 
-def test_of_counts_the_twin_says_what_the_network_says_of_pictures() -> None:
-    model, split = build(32), pictures(20, 32)
-    twin = counted.twin(model)
+@pytest.mark.parametrize(("size", "number"), [(32, 20), (48, 20), (530, 2)])
+def test_of_counts_the_twin_says_what_the_network_says_of_pictures(size: int, number: int, tmp_path: Path) -> None:
+    model, split = build(size), pictures(number, size)
+    twin, counts = counted.twin(model), counted.count(model, split, tmp_path).images
     standardised.hand_over(twin, model)
     said = scorer(model)(split.images)
-    assert np.ptp(said) > 1e-4
-    np.testing.assert_allclose(counted.scorer(twin)(counted.count(model, split).images), said, atol=1e-6)
+    assert np.ptp(said) > 1e-5
+    np.testing.assert_allclose(scorer(twin, dtype=counts.dtype)(counts), said, atol=1e-6)
 
 
 @pytest.mark.parametrize(("size", "dtype"), [(32, np.uint8), (48, np.uint16), (530, np.uint32)])
-def test_every_place_is_counted_once_in_each_channel(size: int, dtype: type) -> None:
+def test_every_place_is_counted_once_in_each_channel(size: int, dtype: type, tmp_path: Path) -> None:
     model = build(size)
-    counts = counted.count(model, pictures(2, size)).images
+    counts = counted.count(model, pictures(2, size), tmp_path).images
     rows, columns, channels = model.get_layer("evidence").output.shape[1:]
     assert counts.dtype == dtype
     assert (counts.sum(axis=1) == rows * columns * channels).all()
@@ -41,7 +44,19 @@ def test_every_place_is_counted_once_in_each_channel(size: int, dtype: type) -> 
 
 @pytest.mark.parametrize(
     ("overrides", "pays"),
-    [([], True), (["+augmentation.flip=0.5"], False), (["augmentation=light"], False), (["model=cnn"], False)],
+    [
+        ([], True),
+        (["+augmentation.flip=0.5"], False),
+        (["augmentation=light"], False),
+        (["trainer.limit_batches=2"], False),
+        (["model=cnn"], False),
+    ],
 )
 def test_it_pays_for_rich_models_of_pictures_as_they_are(overrides: list[str], pays: bool) -> None:
     assert counted.pays(compose(["model=rich", "augmentation=none", *overrides])) == pays
+
+
+def test_counts_leave_nothing_behind(tmp_path: Path) -> None:
+    counts = counted.count(build(32), pictures(2, 32), tmp_path)
+    assert isinstance(counts.images, np.memmap)
+    assert not any(tmp_path.iterdir())

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import keras
 
 BATCH = 64
+_AT_ONCE = 16  # of a batch, on a processor: the system clears what larger outputs of layers lie in anew each time
 SUREST = 1e-6  # a score nearer to 0 or 1 counts as this: among so many, one alone must not have its way
 
 
@@ -34,9 +35,11 @@ def scorer(
     def forward(batch: "tf.Tensor") -> "tf.Tensor":
         return model(tf.cast(batch, model.inputs[0].dtype), training=False)[:, 0]
 
+    step = BATCH if tf.config.list_physical_devices("GPU") else _AT_ONCE
+
     def score(images: np.ndarray) -> np.ndarray:
-        starts = range(0, len(images), BATCH)
-        parts = [forward(read_rows(images, slice(start, start + BATCH))).numpy() for start in starts]
+        starts = range(0, len(images), step)
+        parts = [forward(read_rows(images, slice(start, start + step))).numpy() for start in starts]
         return temper(np.concatenate(parts), temperature) if parts else np.zeros(0)
 
     return score

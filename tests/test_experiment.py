@@ -275,3 +275,20 @@ def test_every_model_trains_and_is_exported(home: Path, small: list[str], model:
     assert detector.card.model == model
     assert detector.card.metrics["validation"]["auc"] == pytest.approx(auc)
     assert detector.model.input_shape == (None, size, size, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
+def test_every_experiment_runs(home: Path, name: str) -> None:
+    tiny = [
+        "dataset=synthetic",
+        "dataset.images=60",
+        "dataset.image_size=32",
+        "trainer.epochs=1",
+        "trainer.batch_size=8",
+        "trainer.deterministic=false",  # which would hold for all of this process, and has tests of its own
+    ]
+    auc = experiment.run(compose([f"experiment={name}", *tiny]))
+    (row,) = leaderboard.rows()
+    assert row["status"] == "FINISHED"
+    assert row["metrics"]["validation/auc"] == pytest.approx(auc)

@@ -76,6 +76,7 @@ def count(network: keras.Model, split: Split, folder: Path) -> Split:
         maps = numbers(tf.cast(pictures, tf.float32), training=False)
         return tf.concat([_counts(of_kind, kind.alike) for of_kind, kind in zip(maps, found, strict=True)], axis=1)
 
+    folder.mkdir(parents=True, exist_ok=True)
     total, dtype = len(split.images), np.min_scalar_type(_places(found[0]))
     bar = tqdm(desc="Counting patterns", total=total, unit=" images", leave=False, disable=None)
     with bar, tempfile.TemporaryFile(dir=folder) as file:

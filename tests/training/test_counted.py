@@ -57,6 +57,7 @@ def test_it_pays_for_rich_models_of_pictures_as_they_are(overrides: list[str], p
 
 
 def test_counts_leave_nothing_behind(tmp_path: Path) -> None:
-    counts = counted.count(build(32), pictures(2, 32), tmp_path)
+    folder = tmp_path / "not" / "there yet"
+    counts = counted.count(build(32), pictures(2, 32), folder)
     assert isinstance(counts.images, np.memmap)
-    assert not any(tmp_path.iterdir())
+    assert not any(folder.iterdir())

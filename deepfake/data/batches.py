@@ -47,7 +47,8 @@ def training(split: Split, transform: Transform, plan: Plan, epochs: range) -> "
         epochs: The epochs, counted from 0.
 
     Returns:
-        A `tf.data.Dataset` of (images (N, side, side, 3) uint8, labels (N, 1) float32).
+        A `tf.data.Dataset` of (images (N, side, side, 3) uint8, labels (N, 1) float32); of counts instead of images
+        where the split holds those.
     """
     import cv2
     import tensorflow as tf

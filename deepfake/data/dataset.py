@@ -20,7 +20,7 @@ class Split:
     """One split.
 
     Attributes:
-        images: Shape (N, size, size, 3), uint8 RGB, mapped from the disk.
+        images: Shape (N, size, size, 3), uint8 RGB, mapped from the disk; a training may hold counts instead.
         labels: Shape (N,), int64: 0 Real, 1 Fake.
         paths: N paths relative to the data set's root.
         groups: N names of the source video or identity.

@@ -1,4 +1,4 @@
-"""Pixels that are mapped from the disk, read without holding them all."""
+"""Pixels, or what stands for them, that are mapped from the disk, read without holding them all."""
 
 import mmap
 
@@ -12,11 +12,11 @@ def read_rows(images: np.ndarray, rows: slice | np.ndarray) -> np.ndarray:
     the whole data set. The system keeps them cached as long as it has room.
 
     Args:
-        images: Shape (N, ...), uint8; as `decode` returns them, a slice of that, or any array.
+        images: Shape (N, ...); as `decode` returns them, a slice of that, or any array.
         rows: A slice, or indices of shape (M,), integers.
 
     Returns:
-        Shape (M, ...), uint8, contiguous, in memory.
+        Shape (M, ...), of the same type, contiguous, in memory.
     """
     found = np.asarray(images)[rows]
     copy = found.copy() if isinstance(rows, slice) else np.ascontiguousarray(found)

@@ -109,8 +109,7 @@ def restore_model(path: Path, model: "keras.Model") -> None:
 
 
 def restore_optimizer(path: Path, model: "keras.Model") -> None:
-    """Put the optimizer's state of a checkpoint into a compiled model."""
-    model.optimizer.build(model.trainable_variables)
+    """Put the optimizer's state of a checkpoint into a compiled model, whose optimizer is built."""
     with np.load(path) as arrays:
         _assign(model.optimizer.variables, _listed(arrays, "optimizer"))
 

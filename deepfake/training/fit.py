@@ -231,6 +231,7 @@ def _compile(model: keras.Model, config: Config, phase: Phase, rate: optimizers.
         loss=keras.losses.BinaryCrossentropy(label_smoothing=config.trainer.label_smoothing),
         metrics=[_Accuracy(name="accuracy")],
     )
+    model.optimizer.build(model.trainable_variables)  # not in the first step, which would be traced twice
 
 
 def _train_epoch(

@@ -22,11 +22,11 @@ POSTGRES = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))), 
 def test_jobs_side_by_side(home: Path, quick: list[str], launcher: str) -> None:
     if not find_spec(f"hydra_plugins.hydra_{launcher}_launcher"):
         pytest.skip(f"hydra-{launcher}-launcher is not installed")
-    done = run_py("-m", *quick, "seed=1,2,3", f"hydra/launcher={launcher}")
+    done = run_py("-m", *quick, "seed=1,2", f"hydra/launcher={launcher}")
     assert done.returncode == 0, done.stderr
-    assert [row["status"] for row in leaderboard.rows(sweep=the_sweep()["id"])] == ["FINISHED"] * 3
+    assert [row["status"] for row in leaderboard.rows(sweep=the_sweep()["id"])] == ["FINISHED"] * 2
     if launcher == "joblib":
-        assert {line[:6] for line in done.stdout.splitlines() if " |   epoch" in line} == {"  0 | ", "  1 | ", "  2 | "}
+        assert {line[:6] for line in done.stdout.splitlines() if " |   epoch" in line} == {"  0 | ", "  1 | "}
     else:
         assert not (Path.home() / ".ray" / "auth_token").exists()
 
@@ -75,13 +75,13 @@ def test_a_cluster_logs_to_one_server(
     with serve(["mlflow", "server", *stores, "--port", "5916", "--workers", "1"], f"{url}/health", tmp_path):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
         done = run_py(
-            "-m", *quick, "seed=1,2,3,4", "hydra/launcher=ray", f"hydra.launcher.ray.init.address={ray_cluster}"
+            "-m", *quick, "seed=1,2,3", "hydra/launcher=ray", f"hydra.launcher.ray.init.address={ray_cluster}"
         )
         assert done.returncode == 0, done.stderr
         sweep = the_sweep()
         rows = leaderboard.rows(sweep=sweep["id"])
-        assert [row["status"] for row in rows] == ["FINISHED"] * 4
-        assert sorted(row["version"] for row in rows) == ["1", "2", "3", "4"]
+        assert [row["status"] for row in rows] == ["FINISHED"] * 3
+        assert sorted(row["version"] for row in rows) == ["1", "2", "3"]
         began = sorted((row["start"], row["start"] + 1000 * row["seconds"]) for row in rows)
         assert began[1][0] < began[0][1]  # the second did not wait for the first
         assert sweep["best.run_id"] == rows[0]["run_id"]

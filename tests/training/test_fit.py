@@ -109,6 +109,16 @@ def test_the_best_weights_are_restored(config: Config, data: Data, tmp_path: Pat
     )
 
 
+def test_a_step_is_traced_once(config: Config, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tracing a deep network takes longer than its first epoch of a small set."""
+    import keras
+
+    traced, step = [], keras.Model.train_step
+    monkeypatch.setattr(keras.Model, "train_step", lambda *given: traced.append(1) or step(*given))
+    _, epochs = run(config, data, tmp_path / "c.npz")
+    assert (len(epochs), len(traced)) == (4, 1)
+
+
 def test_training_stops_early(config: Config, data: Data, tmp_path: Path) -> None:
     stuck = replace(config, optimizer=replace(config.optimizer, learning_rate=1e-12))
     trained, epochs = run(with_trainer(stuck, epochs=9, early_stopping=2), data, tmp_path / "c.npz")

@@ -88,11 +88,13 @@ def test_a_search_names_its_best_trial(home: Path, quick: list[str]) -> None:
     search = ["-m", *quick, "search=optimizer", "hydra/sweeper=optuna"]
     done = run_py(*search, "hydra.sweeper.n_trials=1")
     assert done.returncode == 0, done.stderr
+    assert "Best: job 0 (" in done.stdout
+    first = the_sweep()["id"]
     more = run_py(*search, "hydra.sweeper.n_trials=2")
     assert more.returncode == 0, more.stderr
     assert "1 of 2 trials already" in more.stdout
     rows, sweep = leaderboard.rows(), the_sweep()
-    assert [row["sweep"] for row in rows] == [sweep["id"]] * 2
+    assert [row["sweep"] for row in rows] == [first] * 2
     best = rows[0]
     assert (sweep["best.run_id"], sweep["best.job"]) == (best["run_id"], str(best["job"]))
     assert f"Best: job {best['job']} (" in more.stdout

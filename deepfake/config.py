@@ -290,6 +290,14 @@ class Rich(ModelBase):
 
 
 @strict
+class Dct(ModelBase):
+    """A linear classifier of how strong frequencies are on JPEG's grid (Holub & Fridrich 2015); see `models.dct`."""
+
+    name: Literal["dct"]
+    dropout: Dropout
+
+
+@strict
 class Backbone(ModelBase):
     """A network of `keras.applications` with a new head.
 
@@ -324,7 +332,7 @@ class Ensemble:
     mixed: list[str]
 
 
-Model = Cnn | CnnBn | Meso4 | Residual | Rich | Backbone | Ensemble
+Model = Cnn | CnnBn | Meso4 | Residual | Rich | Dct | Backbone | Ensemble
 
 # ------------------------------------------------------------------------------------------------------- optimizer
 

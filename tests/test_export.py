@@ -103,6 +103,7 @@ def test_with_the_numbers_beside_it_it_is_the_detector(
         ("cnn_bn", 32),
         ("meso4", 32),
         ("rich", 32),
+        ("dct", 32),
         pytest.param("mobilenet_v3", 64, marks=slow),
         pytest.param("efficientnet_b0", 64, marks=slow),
         pytest.param("xception", 71, marks=slow),

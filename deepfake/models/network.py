@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepfake import config
 from deepfake.errors import ModelError
-from deepfake.models import backbone, cnn, front_end, meso, residual, rich
+from deepfake.models import backbone, cnn, dct, front_end, meso, residual, rich
 from deepfake.models.backbone import freeze, unfreeze, unloaded
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ _FAMILIES: dict[type, tuple[Callable[..., Any], Callable[..., int]]] = {
     config.Meso4: (meso.meso4, meso.meso4_least_size),
     config.Residual: (residual.residual, residual.residual_least_size),
     config.Rich: (rich.rich, rich.rich_least_size),
+    config.Dct: (dct.dct, dct.dct_least_size),
     config.Backbone: (backbone.backbone, backbone.backbone_least_size),
 }
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepfake import config
+from deepfake.models.patterns import FIXED, Kind, mean, past
 
 if TYPE_CHECKING:
     import keras
@@ -24,9 +25,6 @@ _TIE = 2**-11  # below what differences differ by: a border between levels lies 
 _LEVELS, _LENGTH = 5, 4  # to how many levels differences are rounded, and how many in a row are a pattern
 _AXES = "down", "across"
 _STRAIGHT, _DIAGONAL = ((1, 0), (0, 1)), ((1, 1), (1, -1))  # along what is compared, as steps down and to the right
-
-# In float32 under any policy: bfloat16 would merge neighbouring grey levels, and patterns.
-_FIXED = {"dtype": "float32", "trainable": False}
 
 
 @dataclass(frozen=True)
@@ -55,21 +53,6 @@ _LUMA = _Look("luma", ((77, 150, 29),), _STRAIGHT + _DIAGONAL, (1, 2, 4), places
 _COLOUR = _Look("colour", ((256, -256, 0), (0, 256, -256)), _STRAIGHT, (1,), places=1)
 
 
-@dataclass(frozen=True)
-class Kind:
-    """The patterns that lie along one axis, of levels of one width.
-
-    Attributes:
-        numbers: Which pattern of which channel stands at each place, (N, rows, columns, channels), float32, from 0.
-        alike: Which patterns have to have the same weight: a number for each, shape (patterns,), int64.
-        weight: Name of the layer that holds the weights, (channels * patterns, 1).
-    """
-
-    numbers: "keras.KerasTensor"
-    alike: np.ndarray
-    weight: str
-
-
 def rich(image: "keras.KerasTensor", settings: config.Rich) -> "keras.KerasTensor":
     """Find the patterns at each place, and average their evidence over the picture.
 
@@ -82,14 +65,12 @@ def rich(image: "keras.KerasTensor", settings: config.Rich) -> "keras.KerasTenso
     """
     from keras import layers
 
-    half = layers.AveragePooling2D(2, name="half", **_FIXED)(image)
+    half = layers.AveragePooling2D(2, name="half", **FIXED)(image)
     found = _found(image, _LUMA) | _found(half, _COLOUR)
     # what nothing is learnt of is cropped, as the gradient of cropping is slow
     rows, columns = (min(numbers.shape[axis] for numbers in found.values()) for axis in (1, 2))
     maps = [_evidence(_middle(numbers, rows, columns, name), name) for name, numbers in found.items()]
-    x = layers.Concatenate(dtype="float32", name="evidence")(maps)
-    x = layers.GlobalAveragePooling2D(dtype="float32", name="avg_pool")(x)
-    return layers.BatchNormalization(scale=False, center=False, dtype="float32", name="norm")(x)
+    return mean(maps)
 
 
 def rich_least_size(settings: config.Rich) -> int:
@@ -128,7 +109,7 @@ def _differences(image: "keras.KerasTensor", look: _Look) -> "keras.KerasTensor"
 
     kernels = _kernels(image.shape[-1], look)
     channels, side, name = kernels.shape[-1], kernels.shape[:2], f"differences_{look.name}"
-    convolution = layers.Conv2D(channels, side, use_bias=False, name=name, **_FIXED)
+    convolution = layers.Conv2D(channels, side, use_bias=False, name=name, **FIXED)
     differences = convolution(image)
     convolution.set_weights([kernels])
     return differences
@@ -150,13 +131,11 @@ def _rounded(differences: "keras.KerasTensor", width: int, name: str) -> "keras.
     """Round differences to levels that are so many grey levels wide, from 0; the middle one is no difference."""
     from keras import layers
 
-    past = []
+    digits = []
     for number in range(1, _LEVELS):
         border = (number - _LEVELS / 2) * width * _GREY_LEVEL
-        border += np.sign(border) * _TIE
-        beyond = layers.Rescaling(1 / _TIE, offset=-border / _TIE, name=f"from_border_{name}_{number}", **_FIXED)
-        past.append(layers.ReLU(max_value=1.0, name=f"past_border_{name}_{number}", **_FIXED)(beyond(differences)))
-    return layers.Add(name=f"level_{name}", **_FIXED)(past)  # of zeros and ones
+        digits.append(past(differences, border + np.sign(border) * _TIE, _TIE, f"{name}_{number}"))
+    return layers.Add(name=f"level_{name}", **FIXED)(digits)  # of zeros and ones
 
 
 def _numbers(level: "keras.KerasTensor", axis: str, places: int, name: str) -> "keras.KerasTensor":
@@ -172,7 +151,7 @@ def _numbers(level: "keras.KerasTensor", axis: str, places: int, name: str) -> "
     starts = enumerate(product(range(places), repeat=2))
     for (channel, (row, column)), place in product(starts, range(_LENGTH)):
         digits[row + place * down, column + place * across, 0, channel] = _LEVELS**place
-    options = {"strides": places, "depth_multiplier": places**2, "name": f"number_{name}", **_FIXED}
+    options = {"strides": places, "depth_multiplier": places**2, "name": f"number_{name}", **FIXED}
     convolution = layers.DepthwiseConv2D(window, **options)
     numbers = convolution(level)
     channels = level.shape[-1]
@@ -184,7 +163,7 @@ def _middle(numbers: "keras.KerasTensor", rows: int, columns: int, name: str) ->
     from keras import layers
 
     surplus = [(extra // 2, extra - extra // 2) for extra in (numbers.shape[1] - rows, numbers.shape[2] - columns)]
-    return layers.Cropping2D(surplus, name=f"middle_{name}", **_FIXED)(numbers)
+    return layers.Cropping2D(surplus, name=f"middle_{name}", **FIXED)(numbers)
 
 
 def _evidence(numbers: "keras.KerasTensor", name: str) -> "keras.KerasTensor":

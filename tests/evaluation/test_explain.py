@@ -214,7 +214,7 @@ def test_any_number_of_images_from_memory_or_disk_gives_the_same(tmp_path: Path)
     np.testing.assert_allclose(maps[[0, 63, 64, 129]], alone, atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "size"), [("xception", 71), ("rich", 32)])
+@pytest.mark.parametrize(("name", "size"), [("xception", 71), ("rich", 32), ("dct", 32)])
 def test_a_deep_network_is_explained_and_one_that_looks_things_up(name: str, size: int) -> None:
     keras.utils.set_random_seed(0)
     maps = explainer(network.build(compose([f"model={name}"]).model, size))(pictures(2, size), np.array([True, False]))

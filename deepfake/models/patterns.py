@@ -1,0 +1,65 @@
+"""What networks that weigh how often something occurs have in common: fixed layers find it, and a weight says what of it.
+
+The evidence for Fake at each place is averaged over the picture and normalised: a linear classifier of counts, but a
+network of stock layers, whose evidence can be looked at place by place.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import keras
+
+# In float32 under any policy: bfloat16 would merge neighbouring grey levels, and patterns.
+FIXED = {"dtype": "float32", "trainable": False}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Patterns that are found by the same layers and weighed by one.
+
+    Attributes:
+        found: What the layer with the weights is given, (N, rows, columns, channels), float32.
+        alike: Which patterns have to have the same weight: a number for each, shape (patterns,), int64.
+        weight: Name of the layer with the weights.
+    """
+
+    found: "keras.KerasTensor"
+    alike: np.ndarray
+    weight: str
+
+
+def past(x: "keras.KerasTensor", border: float, width: float, name: str) -> "keras.KerasTensor":
+    """Say where a map is past a border.
+
+    Args:
+        x: Any map, float32.
+        border: What is not above it is not past it.
+        width: What is so far above it is past it; between, there should be nothing.
+        name: Part of the names of layers.
+
+    Returns:
+        A map of the same shape, 1 where it is past the border and 0 elsewhere.
+    """
+    from keras import layers
+
+    beyond = layers.Rescaling(1 / width, offset=-border / width, name=f"from_border_{name}", **FIXED)(x)
+    return layers.ReLU(max_value=1.0, name=f"past_border_{name}", **FIXED)(beyond)
+
+
+def mean(evidence: "list[keras.KerasTensor]") -> "keras.KerasTensor":
+    """Average evidence over the picture.
+
+    Args:
+        evidence: Maps of equal size, (N, rows, columns, channels).
+
+    Returns:
+        Features, (N, all channels): the mean of each, normalised.
+    """
+    from keras import layers
+
+    x = layers.Concatenate(dtype="float32", name="evidence")(evidence)
+    x = layers.GlobalAveragePooling2D(dtype="float32", name="avg_pool")(x)
+    return layers.BatchNormalization(scale=False, center=False, dtype="float32", name="norm")(x)

@@ -39,6 +39,7 @@ Explain = Callable[[np.ndarray, np.ndarray], np.ndarray]
 # Cells along a side: of the layer that is explained, at least, and of the map, at most. Deep layers see the whole
 # picture in every cell and say little of where; early ones say it of single pixels, which are summed to be seen.
 CELLS, GRID = 24, 16
+_STEEP = 1000  # a rescaling by more leaves no gradient to speak of at nearly all places
 COLOURS, OPACITY = "inferno", 0.75
 
 
@@ -140,6 +141,7 @@ def feature_layer(model: "keras.Model") -> "keras.Layer":
 
     maps = [layer for layer in _bottlenecks(model) if len(layer.output.shape) == 4]
     maps = [layer for layer in maps if not isinstance(layer, layers.ZeroPadding2D)]  # whose cells lie elsewhere
+    maps = maps or model.layers[:1]  # the picture itself
     least = min(CELLS, max(_cells(layer) for layer in maps))
     return next(layer for layer in reversed(maps) if _cells(layer) >= least)
 
@@ -198,18 +200,26 @@ def _bottlenecks(model: "keras.Model") -> list["keras.Layer"]:
 
     Layers whose output the logit has no gradient at are left out.
     """
-    from keras import layers, tree
+    from keras import tree
+    from keras.layers import InputLayer
 
     place = {id(layer.output): number for number, layer in enumerate(model.layers)}
     found, earliest = [], len(model.layers)  # the earliest layer whose output those after `number` take
     for number, layer in reversed(list(enumerate(model.layers))):
         if earliest >= number:
             found.append(layer)
-        if isinstance(layer, layers.Embedding):  # looks numbers up, so that the logit has no gradient before it
+        if _ends_gradient(layer):
             break
-        if not isinstance(layer, layers.InputLayer):
+        if not isinstance(layer, InputLayer):
             earliest = min(earliest, *(place[id(tensor)] for tensor in tree.flatten(layer.input)))
     return found[::-1]
+
+
+def _ends_gradient(layer: "keras.Layer") -> bool:
+    """Say whether a layer looks numbers up, or makes a step of what follows it."""
+    from keras import layers
+
+    return isinstance(layer, layers.Embedding) or (isinstance(layer, layers.Rescaling) and np.max(layer.scale) > _STEEP)
 
 
 def _cells(layer: "keras.Layer") -> int:

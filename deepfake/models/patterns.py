@@ -1,4 +1,4 @@
-"""What networks that weigh how often something occurs have in common: fixed layers find it, and a weight says what of it.
+"""What networks that weigh how often something occurs have in common: fixed layers find it, a weight says what of it.
 
 The evidence for Fake at each place is averaged over the picture and normalised: a linear classifier of counts, but a
 network of stock layers, whose evidence can be looked at place by place.

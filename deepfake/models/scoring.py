@@ -1,5 +1,6 @@
 """Pixels -> P(fake), in batches, whatever the number of images."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,8 @@ if TYPE_CHECKING:
     import keras
 
 BATCH = 64
-_AT_ONCE = 16  # of a batch, on a processor: the system clears what larger outputs of layers lie in anew each time
+# Pixels of a batch at once, on a processor: the system clears what larger outputs of layers lie in anew each time.
+_AT_ONCE = 16 * 128 * 128
 SUREST = 1e-6  # a score nearer to 0 or 1 counts as this: among so many, one alone must not have its way
 
 
@@ -35,7 +37,7 @@ def scorer(
     def forward(batch: "tf.Tensor") -> "tf.Tensor":
         return model(tf.cast(batch, model.inputs[0].dtype), training=False)[:, 0]
 
-    step = BATCH if tf.config.list_physical_devices("GPU") else _AT_ONCE
+    step = BATCH if tf.config.list_physical_devices("GPU") else _step(model.input_shape[1:])
 
     def score(images: np.ndarray) -> np.ndarray:
         starts = range(0, len(images), step)
@@ -43,6 +45,11 @@ def scorer(
         return temper(np.concatenate(parts), temperature) if parts else np.zeros(0)
 
     return score
+
+
+def _step(shape: tuple[int, ...]) -> int:
+    """Return how many pictures, or what else of that shape, a processor is given at once."""
+    return min(BATCH, max(1, _AT_ONCE // math.prod(shape[:2])))
 
 
 def temper(scores: np.ndarray, temperature: float) -> np.ndarray:

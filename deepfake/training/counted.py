@@ -60,7 +60,7 @@ class _LookedUp:
 
 @dataclass(frozen=True)
 class _Laid:
-    """Zeros and ones, on which a depthwise kernel is laid block by block: a pattern is a one at a place of the block."""
+    """Zeros and ones on which a depthwise kernel is laid, block by block: a pattern is a one at a place of a block."""
 
     kind: Kind
 
@@ -165,8 +165,8 @@ def count(network: keras.Model, split: Split, folder: Path) -> Split:
 
 def _counters(network: keras.Model) -> list[_Counter]:
     kinds = _KINDS[network.name](network)
-    by_layer = {layers.Embedding: _LookedUp, layers.DepthwiseConv2D: _Laid}
-    return [by_layer[type(network.get_layer(kind.weight))](kind) for kind in kinds]
+    looked_up = [isinstance(network.get_layer(kind.weight), layers.Embedding) for kind in kinds]
+    return [_LookedUp(kind) if is_it else _Laid(kind) for kind, is_it in zip(kinds, looked_up, strict=True)]
 
 
 def _size(counter: _Counter) -> int:

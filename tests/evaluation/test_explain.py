@@ -241,10 +241,18 @@ def test_a_loaded_detector_is_explained_like_the_model_it_was_made_of(tmp_path: 
         ("cnn_bn", 64, "relu_2_2"),
         ("meso4", 128, "bn_3"),
         ("rich", 32, "evidence"),
+        ("dct", 64, "evidence"),  # before which there is no gradient
     ],
 )
 def test_the_last_layer_of_at_least_24_cells_a_side_is_explained(name: str, size: int, layer: str) -> None:
     assert feature_layer(network.build(compose([f"model={name}"]).model, size)).name == layer
+
+
+def test_where_nothing_but_numbers_follows_a_step_the_picture_itself_is_explained() -> None:
+    image = keras.Input((SIZE, SIZE, 3), name="picture")
+    steps = [layers.Flatten()(layers.Rescaling(2000.0, offset=-border)(image)) for border in (1e5, 2e5)]
+    model = keras.Model(image, layers.Dense(1, name="logit")(layers.Concatenate()(steps)))
+    assert feature_layer(model).name == "picture"
 
 
 def test_a_layer_that_some_of_the_picture_bypasses_is_passed_over() -> None:

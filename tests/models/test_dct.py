@@ -46,7 +46,7 @@ def test_light_and_colour_as_such_say_nothing(model: keras.Model) -> None:
 
 
 def test_what_was_compressed_at_another_place_is_told_apart(model: keras.Model) -> None:
-    """A picture and itself, moved by half a block before it is compressed: hardly another picture, but other weights."""
+    """The first block of the grid has the fewest strong coefficients, also where the picture was moved afterwards."""
     soft = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8), (0, 0), 2)
     past = keras.Model(model.input, [kind.found for kind in dct.kinds(model)])
 

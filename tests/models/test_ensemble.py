@@ -76,7 +76,8 @@ def test_the_members_are_copied_not_shared(members: list[keras.Model]) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["meso4", "residual", "rich", "dct", "mobilenet_v3", pytest.param("efficientnet_b0", marks=pytest.mark.slow)]
+    "name",
+    ["meso4", "residual", "rich", "dct", "mobilenet_v3", pytest.param("efficientnet_b0", marks=pytest.mark.slow)],
 )
 def test_every_network_can_be_a_member(name: str) -> None:
     one, images = build(name), pictures(4)

@@ -53,6 +53,7 @@ def run(config: Config, data: Data, path: Path, stop_after: int | None = None) -
         "model=residual model.filters=[8,16] model.blocks=[1,1] trainer.pairs=true optimizer.ema=0.9 "
         "+augmentation.crop=16".split(),
         "model=rich augmentation=none optimizer.ema=0.9".split(),
+        "model=dct augmentation=none".split(),
     ],
 )
 def test_resumed_equals_uninterrupted(small: list[str], data: Data, tmp_path: Path, overrides: list[str]) -> None:

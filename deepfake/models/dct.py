@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepfake import config
-from deepfake.models.patterns import FIXED, Kind, mean, past
+from deepfake.models.front_end import FIXED
+from deepfake.models.patterns import LUMA, Kind, mean, past
 
 if TYPE_CHECKING:
     import keras
@@ -21,7 +22,6 @@ _SIDE = 8  # of JPEG's blocks, in pixels
 _BORDERS = 1, 3, 7, 14  # between levels of the size of a coefficient, in grey levels
 _BESIDE = 2**-12  # so far past them, as coefficients that are whole 2048ths would be right on them
 _WIDTH = 2**-20  # of a border, as narrow as float32 allows
-_LUMA = 77 / 256, 150 / 256, 29 / 256  # BT.601
 
 
 def dct(image: "keras.KerasTensor", settings: config.Dct) -> "keras.KerasTensor":
@@ -37,10 +37,10 @@ def dct(image: "keras.KerasTensor", settings: config.Dct) -> "keras.KerasTensor"
     from keras import layers
 
     squares = _squares(image)
+    options = {"strides": _SIDE, "use_bias": False, "depthwise_initializer": "uniform", "dtype": "float32"}
     maps = []
     for border in _BORDERS:
         found = past(squares, (border + _BESIDE) ** 2, _WIDTH, str(border))
-        options = {"strides": _SIDE, "use_bias": False, "depthwise_initializer": "uniform", "dtype": "float32"}
         maps.append(layers.DepthwiseConv2D(_SIDE, name=_weight(border), **options)(found))
     return mean(maps)
 
@@ -60,7 +60,7 @@ def kinds(model: "keras.Model") -> list[Kind]:
         One kind for each border, whose patterns are the places of the grid, row by row.
     """
     alike = _mirrored()
-    return [Kind(model.get_layer(_weight(border)).input, alike, _weight(border)) for border in _BORDERS]
+    return [Kind(model.get_layer(_weight(border)), alike) for border in _BORDERS]
 
 
 def _weight(border: int) -> str:
@@ -76,7 +76,7 @@ def _squares(image: "keras.KerasTensor") -> "keras.KerasTensor":
     coefficients = layers.Conv2D(sums * (_SIDE**2 - 1), _SIDE, use_bias=False, name="coefficients", **FIXED)
     x = coefficients(luma(image))
     apart = np.eye(sums)
-    luma.set_weights([np.kron(apart, np.array(_LUMA)[:, None])[None, None]])
+    luma.set_weights([np.kron(apart, np.array(LUMA)[:, None] / 256)[None, None]])
     coefficients.set_weights([np.einsum("abk,st->abstk", _cosines(), apart).reshape(_SIDE, _SIDE, sums, -1)])
     return layers.Multiply(name="squares", **FIXED)([x, x])
 

@@ -25,7 +25,7 @@ _GAIN = {"npr": 5.0, "highpass": 3.0, "srm": 5.0}
 _GREY = 127.5  # where no residual lies, in the middle of what networks take
 
 # In float32 under any policy: bfloat16 would merge neighbouring grey levels.
-_FIXED = {"dtype": "float32", "trainable": False}
+FIXED = {"dtype": "float32", "trainable": False}
 
 # Whole numbers, divided only after the sum, so that the residuals of whole grey levels are exact on any machine.
 _SRM = np.array(
@@ -57,7 +57,7 @@ def front_end(image: "keras.KerasTensor", settings: config.ModelBase) -> "keras.
     residuals = {"srm": _srm, "npr": _npr, "highpass": _highpass}[settings.front_end](image)
     if not settings.beside_rgb:
         return residuals
-    return layers.Concatenate(name=f"{PREFIX}beside_rgb", **_FIXED)([image, residuals])
+    return layers.Concatenate(name=f"{PREFIX}beside_rgb", **FIXED)([image, residuals])
 
 
 def _srm(image: "keras.KerasTensor") -> "keras.KerasTensor":
@@ -87,24 +87,24 @@ def _npr(image: "keras.KerasTensor") -> "keras.KerasTensor":
     """
     from keras import layers
 
-    x = layers.MaxPooling2D(1, strides=2, name=f"{PREFIX}reduce", **_FIXED)(image)
-    x = layers.UpSampling2D(2, interpolation="nearest", name=f"{PREFIX}enlarge", **_FIXED)(x)
+    x = layers.MaxPooling2D(1, strides=2, name=f"{PREFIX}reduce", **FIXED)(image)
+    x = layers.UpSampling2D(2, interpolation="nearest", name=f"{PREFIX}enlarge", **FIXED)(x)
     surplus = tuple((0, side % 2) for side in image.shape[1:3])
-    x = layers.Cropping2D(surplus, name=f"{PREFIX}crop", **_FIXED)(x)
-    return _centred(layers.Subtract(name=f"{PREFIX}subtract", **_FIXED)([image, x]), _GAIN["npr"])
+    x = layers.Cropping2D(surplus, name=f"{PREFIX}crop", **FIXED)(x)
+    return _centred(layers.Subtract(name=f"{PREFIX}subtract", **FIXED)([image, x]), _GAIN["npr"])
 
 
 def _filtered(image: "keras.KerasTensor", kernels: np.ndarray) -> "keras.KerasTensor":
     """Correlate with kernels (side, side, 3, 3), and leave 0 at the border, where a kernel would see past the image."""
     from keras import layers
 
-    convolution = layers.Conv2D(3, len(kernels), use_bias=False, name=f"{PREFIX}filter", **_FIXED)
+    convolution = layers.Conv2D(3, len(kernels), use_bias=False, name=f"{PREFIX}filter", **FIXED)
     inner = convolution(image)
     convolution.set_weights([kernels])
-    return layers.ZeroPadding2D(len(kernels) // 2, name=f"{PREFIX}border", **_FIXED)(inner)
+    return layers.ZeroPadding2D(len(kernels) // 2, name=f"{PREFIX}border", **FIXED)(inner)
 
 
 def _centred(residuals: "keras.KerasTensor", gain: float | list[float]) -> "keras.KerasTensor":
     from keras import layers
 
-    return layers.Rescaling(gain, offset=_GREY, name=f"{PREFIX}centre", **_FIXED)(residuals)
+    return layers.Rescaling(gain, offset=_GREY, name=f"{PREFIX}centre", **FIXED)(residuals)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepfake.models.front_end import FIXED
+
 if TYPE_CHECKING:
     import keras
 
-# In float32 under any policy: bfloat16 would merge neighbouring grey levels, and patterns.
-FIXED = {"dtype": "float32", "trainable": False}
+LUMA = 77, 150, 29  # of red, green and blue, in 256ths, so that sums are exact on any machine (BT.601)
 
 
 @dataclass(frozen=True)
@@ -21,14 +22,22 @@ class Kind:
     """Patterns that are found by the same layers and weighed by one.
 
     Attributes:
-        found: What the layer with the weights is given, (N, rows, columns, channels), float32.
+        layer: That with the weights.
         alike: Which patterns have to have the same weight: a number for each, shape (patterns,), int64.
-        weight: Name of the layer with the weights.
     """
 
-    found: "keras.KerasTensor"
+    layer: "keras.Layer"
     alike: np.ndarray
-    weight: str
+
+    @property
+    def found(self) -> "keras.KerasTensor":
+        """What the layer is given, (N, rows, columns, channels), float32."""
+        return self.layer.input
+
+    @property
+    def weight(self) -> str:
+        """The layer's name."""
+        return str(self.layer.name)
 
 
 def past(x: "keras.KerasTensor", border: float, width: float, name: str) -> "keras.KerasTensor":

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepfake import config
-from deepfake.models.patterns import FIXED, Kind, mean, past
+from deepfake.models.front_end import FIXED
+from deepfake.models.patterns import LUMA, Kind, mean, past
 
 if TYPE_CHECKING:
     import keras
@@ -48,7 +49,7 @@ class _Look:
 
 
 # JPEG's blocks, and how a picture was made, let a pattern be more or less frequent at each second pixel.
-_LUMA = _Look("luma", ((77, 150, 29),), _STRAIGHT + _DIAGONAL, (1, 2, 4), places=2)  # BT.601
+_LUMA = _Look("luma", (LUMA,), _STRAIGHT + _DIAGONAL, (1, 2, 4), places=2)
 # At half the picture's size, as colours are finer than that in few pictures.
 _COLOUR = _Look("colour", ((256, -256, 0), (0, 256, -256)), _STRAIGHT, (1,), places=1)
 
@@ -89,7 +90,7 @@ def kinds(model: "keras.Model") -> list[Kind]:
     """
     alike = _orbits(_LEVELS, _LENGTH)
     names = [name for look in (_LUMA, _COLOUR) for name in _names(look)]
-    return [Kind(model.get_layer(f"middle_{name}").output, alike, f"weight_{name}") for name in names]
+    return [Kind(model.get_layer(f"weight_{name}"), alike) for name in names]
 
 
 def _names(look: _Look) -> dict[str, tuple[int, str]]:

@@ -48,8 +48,8 @@ def scorer(
 
 
 def _step(shape: tuple[int, ...]) -> int:
-    """Return how many pictures, or what else of that shape, a processor is given at once."""
-    return min(BATCH, max(1, _AT_ONCE // math.prod(shape[:2])))
+    """Return how many of that shape a processor is given at once: of pictures as above, of counts all."""
+    return min(BATCH, max(1, _AT_ONCE // math.prod(shape[:-1])))
 
 
 def temper(scores: np.ndarray, temperature: float) -> np.ndarray:

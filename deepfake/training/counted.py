@@ -27,14 +27,26 @@ _KINDS: dict[str, Callable[[keras.Model], list[Kind]]] = {"rich": rich.kinds, "d
 
 
 @dataclass(frozen=True)
-class _LookedUp:
-    """Numbers of patterns, whose weights an embedding looks up: of one channel after those of another."""
-
+class _OfKind:
     kind: Kind
 
     @property
     def channels(self) -> int:
         return int(self.kind.found.shape[-1])
+
+    @property
+    def apart(self) -> int:
+        """How many patterns of a channel are not alike."""
+        return int(self.kind.alike.max() + 1)
+
+    @property
+    def size(self) -> int:
+        """How many counts a picture has."""
+        return self.channels * self.apart
+
+
+class _LookedUp(_OfKind):
+    """Numbers of patterns, whose weights an embedding looks up: of one channel after those of another."""
 
     @property
     def places(self) -> int:
@@ -58,19 +70,12 @@ class _LookedUp:
         return weights.reshape(-1, 1)
 
 
-@dataclass(frozen=True)
-class _Laid:
+class _Laid(_OfKind):
     """Zeros and ones on which a depthwise kernel is laid, block by block: a pattern is a one at a place of a block."""
-
-    kind: Kind
 
     @property
     def side(self) -> int:
         return int(np.sqrt(len(self.kind.alike)))
-
-    @property
-    def channels(self) -> int:
-        return int(self.kind.found.shape[-1])
 
     @property
     def places(self) -> int:
@@ -107,12 +112,12 @@ class _Evidence(layers.Layer):
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
         """Make the weights."""
-        shape = self.counter.channels, self.counter.kind.alike.max() + 1
+        shape = self.counter.channels, self.counter.apart
         self.each = self.add_weight(name="each", shape=shape, initializer="uniform")
 
     def call(self, counts: tf.Tensor) -> tf.Tensor:
         """Return (N, channels) of counts (N, all)."""
-        own = counts[:, self.first : self.first + int(np.prod(self.each.shape))]
+        own = counts[:, self.first : self.first + self.counter.size]
         return tf.einsum("ncp,cp->nc", tf.reshape(own, (-1, *self.each.shape)), self.each) / self.counter.places
 
     def plain(self) -> list[np.ndarray]:
@@ -160,24 +165,20 @@ def count(network: keras.Model, split: Split, folder: Path) -> Split:
             file.write(part.round().astype(dtype).tobytes())
             bar.update(len(part))
         file.flush()
-        return replace(split, images=np.memmap(file, dtype, "r", shape=(total, sum(map(_size, counters)))))
+        return replace(
+            split, images=np.memmap(file, dtype, "r", shape=(total, sum(counter.size for counter in counters)))
+        )
 
 
 def _counters(network: keras.Model) -> list[_Counter]:
     kinds = _KINDS[network.name](network)
-    looked_up = [isinstance(network.get_layer(kind.weight), layers.Embedding) for kind in kinds]
-    return [_LookedUp(kind) if is_it else _Laid(kind) for kind, is_it in zip(kinds, looked_up, strict=True)]
-
-
-def _size(counter: _Counter) -> int:
-    return counter.channels * int(counter.kind.alike.max() + 1)
+    return [_LookedUp(kind) if isinstance(kind.layer, layers.Embedding) else _Laid(kind) for kind in kinds]
 
 
 def _counts(found: tf.Tensor, counter: _Counter) -> tf.Tensor:
     """Count what is alike in each channel, float32 (N, channels * what is not alike)."""
-    alike = counter.kind.alike
-    together = np.eye(alike.max() + 1, dtype=np.float32)[alike]
-    return tf.reshape(counter.count(found) @ together, (-1, _size(counter)))
+    together = np.eye(counter.apart, dtype=np.float32)[counter.kind.alike]
+    return tf.reshape(counter.count(found) @ together, (-1, counter.size))
 
 
 def twin(network: keras.Model) -> keras.Model:
@@ -190,7 +191,7 @@ def twin(network: keras.Model) -> keras.Model:
         A model of layers of the same names, without those that are not learnt. It takes counts, (N, all).
     """
     counters = _counters(network)
-    sizes = [_size(counter) for counter in counters]
+    sizes = [counter.size for counter in counters]
     counts = keras.Input((sum(sizes),), dtype="float32", name="counts")
     evidence = [
         _Evidence(sum(sizes[:before]), counter, dtype="float32", name=counter.kind.weight)(counts)
